@@ -1,0 +1,318 @@
+"""The case: one book at one date as a list of evidence lines, the only facts a report may cite.
+
+Conventions (market-risk practice, see docs/risk_policy.md): amounts are plain numbers with a unit and a currency;
+VaR and ES are positive losses; MTM, P&L and stress P&L are signed and negative is a loss; `previous` is the value of
+the business day before, or None for "not available".
+"""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, StringConstraints, model_validator
+
+Language = Literal["en", "zh"]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+Unit = Literal["money", "money_per_bp", "money_per_vol_point", "percent"]
+Measure = Literal[
+    "delta",
+    "gamma",
+    "vega",
+    "pv01",
+    "bucket_pv01",
+    "cs01",
+    "jump_to_default",
+    "open_position",
+    "concentration",
+    "exposure",
+    "var",
+    "stress",
+]
+Status = Literal["within", "warning", "breach", "breach_within_approved_excess", "unconfirmed"]
+Authority = Literal["desk", "business", "CRO", "board"]
+Issue = Literal[
+    "stale_quote",
+    "missing_quote",
+    "short_history",
+    "failed_pricing",
+    "missing_counterparty",
+    "missing_owner",
+    "missing_fx_rate",
+    "contradictory_totals",
+    "unknown_bump",
+    "partial_coverage",
+    "mixed_currencies",
+    "overlapping_windows",
+    "untested_loss",
+]
+
+PREFIX = {
+    "position": "POS",
+    "limit": "LIM",
+    "var": "VAR",
+    "component": "CMP",
+    "stress": "STR",
+    "pnl": "PNL",
+    "backtest": "BT",
+    "change": "CHG",
+    "counterparty": "CPT",
+    "data_quality": "DQ",
+    "note": "NOTE",
+    "source": "SRC",
+}
+# The code after the prefix is random and short. A running number would teach a small model to count, not to read.
+ID_PATTERN = rf"(?:{'|'.join(PREFIX.values())})-[A-Z0-9]{{3,8}}"
+EvidenceId = Annotated[str, StringConstraints(pattern=rf"^{ID_PATTERN}$")]
+
+
+class Strict(BaseModel):
+    """Base of every contract model: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Evidence(Strict):
+    id: EvidenceId
+
+    @model_validator(mode="after")
+    def _prefix_fits_kind(self):
+        prefix = PREFIX[self.kind]
+        if not self.id.startswith(prefix + "-"):
+            raise ValueError(f"id {self.id} of a {self.kind} must begin with {prefix}-")
+        return self
+
+
+class Sensitivity(Strict):
+    """One Greek of a position: the P&L in `currency` for `bump`."""
+
+    measure: Measure
+    value: FiniteFloat
+    bump: Text
+    currency: Currency
+
+
+class Position(_Evidence):
+    """A trade or a line of trades. `mtm` is signed, in `currency`."""
+
+    kind: Literal["position"] = "position"
+    instrument: Text
+    mtm: FiniteFloat
+    currency: Currency
+    notional: FiniteFloat | None = None
+    counterparty: Text | None = None
+    netting_set: Text | None = None
+    sensitivities: list[Sensitivity] = []
+
+
+class TemporaryIncrease(Strict):
+    """An approved increase of a hard limit, in the limit's own unit; counts up to and including `expires`."""
+
+    amount: PositiveFloat
+    approved_by: Text
+    expires: date
+
+
+class Limit(_Evidence):
+    """A limit and its use. `hard` and `soft` are positive, in the unit of `value`.
+
+    `side` says which values use the limit: "both" |x|, "upper" max(0, x), "lower" max(0, -x) (stress P&L).
+    `utilisation_pct` and `status` may be given by the risk system; the policy recomputes them and refuses a
+    contradiction.
+    """
+
+    kind: Literal["limit"] = "limit"
+    measure: Measure
+    scope: Text
+    value: FiniteFloat
+    unit: Unit = "money"
+    currency: Currency
+    side: Literal["both", "upper", "lower"] = "both"
+    soft: PositiveFloat
+    hard: PositiveFloat
+    authority: Authority
+    owner: Text | None = None
+    temporary_increase: TemporaryIncrease | None = None
+    previous: FiniteFloat | None = None
+    days_open: Annotated[int, Field(ge=0)] | None = None
+    utilisation_pct: FiniteFloat | None = None
+    status: Status | None = None
+
+    @model_validator(mode="after")
+    def _soft_below_hard(self):
+        if self.soft > self.hard:
+            raise ValueError(f"soft {self.soft:g} must not exceed hard {self.hard:g}")
+        return self
+
+
+class ValueAtRisk(_Evidence):
+    """VaR or expected shortfall: a positive loss in `currency` at `confidence_pct` over `horizon_days`."""
+
+    kind: Literal["var"] = "var"
+    measure: Literal["VaR", "ES"] = "VaR"
+    value: Annotated[FiniteFloat, Field(ge=0)]
+    currency: Currency
+    confidence_pct: Annotated[float, Field(gt=50, lt=100)]
+    horizon_days: Annotated[int, Field(ge=1, le=250)]
+    horizon_method: Literal["direct", "overlapping", "sqrt_of_time"] = "direct"
+    method: Text = "historical simulation, full revaluation"
+    windows: Annotated[int, Field(ge=1)] | None = None
+    standard_error: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    previous: FiniteFloat | None = None
+
+
+class Component(_Evidence):
+    """Contribution of one risk factor to a VaR line: positive adds, negative hedges; components add up to the VaR."""
+
+    kind: Literal["component"] = "component"
+    factor: Text
+    contribution: FiniteFloat
+    share_pct: FiniteFloat
+    currency: Currency
+    of: EvidenceId
+    previous: FiniteFloat | None = None
+
+
+class Stress(_Evidence):
+    """P&L of a named scenario, signed; `shocks` names each factor's move."""
+
+    kind: Literal["stress"] = "stress"
+    scenario: Text
+    shocks: Text
+    pnl: FiniteFloat
+    currency: Currency
+    previous: FiniteFloat | None = None
+
+
+class PnL(_Evidence):
+    """A P&L explain line, signed."""
+
+    kind: Literal["pnl"] = "pnl"
+    measure: Literal["actual", "hypothetical", "risk_theoretical", "explained", "unexplained"]
+    value: FiniteFloat
+    currency: Currency
+    previous: FiniteFloat | None = None
+
+
+class Backtest(_Evidence):
+    """Exceptions of a VaR model over `days` days."""
+
+    kind: Literal["backtest"] = "backtest"
+    exceptions: Annotated[int, Field(ge=0)]
+    days: Annotated[int, Field(ge=1)]
+    confidence_pct: Annotated[float, Field(gt=50, lt=100)]
+
+
+class Change(_Evidence):
+    """One step of the bridge from yesterday's value of `of` to today's."""
+
+    kind: Literal["change"] = "change"
+    of: EvidenceId
+    step: Literal["new_trades", "matured", "market", "model_or_data", "residual"]
+    value: FiniteFloat
+    currency: Currency
+
+
+class Counterparty(_Evidence):
+    """Exposure to a counterparty inside one netting set."""
+
+    kind: Literal["counterparty"] = "counterparty"
+    name: Text
+    netting_set: Text
+    enforceable: bool
+    exposure: FiniteFloat
+    collateral: FiniteFloat = 0.0
+    currency: Currency
+
+
+class DataQuality(_Evidence):
+    """A data-quality flag on other evidence. `material` flags raise the level (policy clause M3)."""
+
+    kind: Literal["data_quality"] = "data_quality"
+    issue: Issue
+    affects: list[EvidenceId] = []
+    material: bool
+    detail: Text
+
+
+class Note(_Evidence):
+    """A desk note: words of people, untrusted. Nothing in it changes what the policy says."""
+
+    kind: Literal["note"] = "note"
+    author: Text
+    text: Text
+
+
+class Source(_Evidence):
+    """Lineage: where numbers came from."""
+
+    kind: Literal["source"] = "source"
+    system: Text
+    detail: Text
+
+
+Evidence = Annotated[
+    Position
+    | Limit
+    | ValueAtRisk
+    | Component
+    | Stress
+    | PnL
+    | Backtest
+    | Change
+    | Counterparty
+    | DataQuality
+    | Note
+    | Source,
+    Field(discriminator="kind"),
+]
+
+
+class Engine(Strict):
+    """What computed the numbers, and on which market snapshot."""
+
+    name: Text
+    snapshot: Text
+
+
+class Case(Strict):
+    """One book at one date.
+
+    `fx` gives the base-currency price of one unit of every other currency the evidence uses.
+    """
+
+    case_id: Annotated[str, StringConstraints(pattern=r"^c-[a-z0-9]{6,16}$")]
+    as_of: date
+    desk: Text
+    base_currency: Currency
+    language: Language = "en"
+    engine: Engine
+    fx: dict[Currency, PositiveFloat] = {}
+    evidence: list[Evidence]
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        ids = [item.id for item in self.evidence]
+        twice = sorted({one for one in ids if ids.count(one) > 1})
+        if twice:
+            raise ValueError(f"evidence id {twice[0]} is used twice; ids are unique in a case")
+        if not self.of_kind(Position):
+            raise ValueError("the book is empty: a case needs at least one position (POS-)")
+        for item in self.evidence:
+            for other in [*getattr(item, "affects", []), *([item.of] if hasattr(item, "of") else [])]:
+                if other not in ids:
+                    raise ValueError(f"{item.id} refers to {other}, which is not evidence of this case")
+            currency = getattr(item, "currency", self.base_currency)
+            if currency != self.base_currency and currency not in self.fx:
+                raise ValueError(
+                    f"{item.id} is in {currency} but the case has no rate for it; "
+                    f"add fx.{currency} (price of 1 {currency} in {self.base_currency})"
+                )
+        return self
+
+    def of_kind(self, kind: type) -> list:
+        """Evidence of one kind, in the case's order."""
+        return [item for item in self.evidence if isinstance(item, kind)]
+
+    def in_base(self, amount: float, currency: str) -> float:
+        """`amount` of `currency` in the base currency."""
+        return amount if currency == self.base_currency else amount * self.fx[currency]

