@@ -61,7 +61,7 @@ PREFIX = {
     "source": "SRC",
 }
 # The code after the prefix is random and short. A running number would teach a small model to count, not to read.
-ID_PATTERN = rf"(?:{'|'.join(PREFIX.values())})-[A-Z0-9]{{3,8}}"
+ID_PATTERN = rf"(?:{'|'.join(PREFIX.values())})-[A-Z0-9]{{2,8}}"
 EvidenceId = Annotated[str, StringConstraints(pattern=rf"^{ID_PATTERN}$")]
 
 

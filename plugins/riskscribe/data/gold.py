@@ -46,7 +46,7 @@ WORDINGS: dict[str, dict[str, list[str]]] = {
             "The level is {level}, led by {limit} at {use} of hard [{id}].",
         ],
         "level_only": ["Risk is {level}.", "The level is {level}."],
-        "var": ["VaR is {size} [{id}]", "1-day VaR stands at {size} [{id}]"],
+        "var": ["VaR is {size} [{id}]", "VaR stands at {size} [{id}]"],
         "no_var": ["no VaR is available"],
         "loss": ["the worst stress, {scenario}, loses {size} [{id}]", "{scenario} would lose {size} [{id}]"],
         "gain": ["no supplied scenario loses, so the worst case is untested [{id}]"],
@@ -147,6 +147,7 @@ class _Writer:
         else:
             opening = self.say("level_only", level=word)
         lines = [one for one in self.case.of_kind(ValueAtRisk) if one.measure == "VaR"]
+        lines.sort(key=lambda one: one.horizon_days)
         var = self.say("var", size=self.size(lines[0].value), id=lines[0].id) if lines else self.say("no_var")
         scenarios = self.case.of_kind(Stress)
         if scenarios:

@@ -106,11 +106,15 @@ def _interleave(rows: list[dict]) -> list[dict]:
     return sorted(rows, key=lambda row: sha256_text(row["case"]))
 
 
-def _quick(rows: list[dict], count: int) -> list[dict]:
-    """The first English rows, the same number of every level."""
+def _quick(rows: list[dict], count: int, short: bool) -> list[dict]:
+    """English rows, the same number of every level; `short` takes them from the shorter half (training in minutes)."""
+    english = [row for row in rows if row["language"] == "en"]
+    if short:
+        sizes = sorted(len(row["case"]) + len(row["report"]) for row in english)
+        english = [row for row in english if len(row["case"]) + len(row["report"]) <= sizes[len(sizes) // 2]]
     chosen: list[dict] = []
     for level in LEVELS:
-        chosen += [row for row in rows if row["language"] == "en" and row["level"] == level][: count // len(LEVELS)]
+        chosen += [row for row in english if row["level"] == level][: count // len(LEVELS)]
     return _interleave(chosen)
 
 
@@ -147,7 +151,7 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
         for name in config.splits:
             rows = [row for language in ("en", "zh") for row in _generate(config, name, language, pool, bar)]
             written[name] = _interleave(rows)
-    written |= {f"{name}_quick": _quick(written[name], count) for name, count in QUICK.items() if name in written}
+    written |= {f"{name}_quick": _quick(written[name], count, short=name == "train") for name, count in QUICK.items() if name in written}
     if "train" in written:
         written["examples"] = _examples(written["train"])
         shown = {row["case"] for row in written["examples"]}

