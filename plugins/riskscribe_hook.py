@@ -1,7 +1,8 @@
 """Loaded at every Python start by riskscribe.pth: waits for llamafactory's modules and extends them as they load.
 
-Upstream has no entry points, and torchrun and LLaMA Board start new processes that know only llamafactory; a post-import
-hook is what reaches them all. It costs an unrelated process one small class. RISKSCRIBE_PLUGIN=0 turns it off.
+Upstream has no entry points, and torchrun and LLaMA Board start new processes that know only llamafactory; a
+post-import hook is what reaches them all. It costs an unrelated process one small class. RISKSCRIBE_PLUGIN=0 turns
+it off.
 """
 
 import importlib.util
@@ -11,6 +12,7 @@ import sys
 # the modules riskscribe.lf.attach has something to add to
 MODULES = frozenset(
     (
+        "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.train.sft.metric",
         "llamafactory.train.sft.trainer",

@@ -8,11 +8,13 @@ the business day before, or None for "not available".
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
 Language = Literal["en", "zh"]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+# pydantic's PositiveFloat takes infinity, and a limit of 1e999 would never be used
+Positive = Annotated[FiniteFloat, Field(gt=0)]
 Unit = Literal["money", "money_per_bp", "money_per_vol_point", "percent"]
 Measure = Literal[
     "delta",
@@ -107,7 +109,7 @@ class Position(_Evidence):
 class TemporaryIncrease(Strict):
     """An approved increase of a hard limit, in the limit's own unit; counts up to and including `expires`."""
 
-    amount: PositiveFloat
+    amount: Positive
     approved_by: Text
     expires: date
 
@@ -127,8 +129,8 @@ class Limit(_Evidence):
     unit: Unit = "money"
     currency: Currency
     side: Literal["both", "upper", "lower"] = "both"
-    soft: PositiveFloat
-    hard: PositiveFloat
+    soft: Positive
+    hard: Positive
     authority: Authority
     owner: Text | None = None
     temporary_increase: TemporaryIncrease | None = None
@@ -286,7 +288,7 @@ class Case(Strict):
     base_currency: Currency
     language: Language = "en"
     engine: Engine
-    fx: dict[Currency, PositiveFloat] = {}
+    fx: dict[Currency, Positive] = {}
     evidence: list[Evidence]
 
     @model_validator(mode="after")

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +17,36 @@ from riskscribe.errors import InputError
 Model = TypeVar("Model", bound=BaseModel)
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What the operating system refuses, as an InputError that begins with `path`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, a file is needed") from None
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space as one space, fit for a terminal (no lone surrogates)."""
+    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to a temporary name beside `path`, then rename it into place."""
+    """Write `text` as UTF-8 to a temporary name beside `path`, then rename it into place.
+
+    Raises InputError naming the file when it cannot be written; what stood there before stays.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -44,13 +71,10 @@ def write_lines(path: Path, rows: Iterable[Any]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file. Raises InputError naming the file when it is absent or not UTF-8."""
+    """Read a UTF-8 file. Raises InputError naming the file when it cannot be read or is not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, a file is needed") from None
+        with _naming(path):
+            return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
 
@@ -65,37 +89,47 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path), str(path))
 
 
-def parse_json(text: str, where: str) -> Any:
-    """Parse one JSON value. Raises InputError beginning with `where`."""
+def parse_json(text: str, where: str, line: int | None = None) -> Any:
+    """Parse one JSON value. Raises InputError beginning with `where`; `line` is the line of the file `text` is."""
+    place = f"{where}: line {line}" if line else where
     try:
         return json.loads(text, parse_constant=refuse_non_finite)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{where}: line {error.lineno}, column {error.colno}: not JSON ({error.msg.lower()})"
+            f"{where}: line {line or error.lineno}, column {error.colno}: not JSON ({error.msg.lower()})"
         ) from None
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{place}: {error}") from None
     except RecursionError:
-        raise InputError(f"{where}: nested too deeply") from None
+        raise InputError(f"{place}: nested too deeply") from None
+    except ValueError:  # more than 4300 digits
+        raise InputError(f"{place}: an integer is too long") from None
 
 
 def read_lines(path: Path) -> list[Any]:
     """Read one JSON value a line; blank lines are passed over."""
+    # not splitlines(): a JSON text may hold U+2028 and other characters that it would split at
     return [
-        parse_json(line, f"{path}: line {number}")
-        for number, line in enumerate(read_text(path).splitlines(), start=1)
+        parse_json(line, str(path), number)
+        for number, line in enumerate(read_text(path).split("\n"), start=1)
         if line.strip()
     ]
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one YAML document (safe loader). Raises InputError naming the line."""
+    """Read one YAML document (safe loader). Raises InputError naming the line where YAML knows it."""
+    text = read_text(path)
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"{path}: {line}not YAML ({getattr(error, 'problem', None) or error})") from None
+        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        why = one_line(str(getattr(error, "problem", None) or error))
+        raise InputError(f"{path}: {line}not YAML ({why})") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply") from None
+    except ValueError as error:  # a date that is none, such as 2024-02-30, or an integer of thousands of digits
+        raise InputError(f"{path}: not YAML ({one_line(str(error))})") from None
 
 
 def validate(model: type[Model], value: Any, where: str) -> Model:
@@ -109,7 +143,7 @@ def validate(model: type[Model], value: Any, where: str) -> Model:
         shown = repr(first.get("input"))
         got = f", got {shown[:60]}" if first["type"] not in ("missing", "value_error") else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: field {field}: {message}{got}{more}") from None
+        raise InputError(f"{where}: {one_line(f'field {field}: {message}{got}{more}')}") from None
 
 
 def sha256(path: Path) -> str:

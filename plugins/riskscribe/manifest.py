@@ -94,12 +94,18 @@ def load(folder: Path) -> Manifest | None:
 
 
 def is_current(folder: Path, stage: str, inputs: dict[str, str], settings: dict[str, Any]) -> bool:
-    """Whether `folder` holds a complete, unaltered run of `stage` on exactly these inputs and settings."""
+    """Whether `folder` holds a complete, unaltered run of `stage` on exactly these inputs and settings.
+
+    Unaltered: every output still has the hash that was written when the run completed.
+    """
     manifest = load(folder)
     return (
         manifest is not None
         and (manifest.stage, manifest.status) == (stage, "complete")
         and manifest.inputs == inputs
         and manifest.settings == settings
-        and all((Path(folder) / name).exists() for name in manifest.outputs)
+        and all(
+            (Path(folder) / name).is_file() and sha256(Path(folder) / name) == frozen
+            for name, frozen in manifest.outputs.items()
+        )
     )

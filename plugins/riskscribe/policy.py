@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from riskscribe.case import Case, Component, DataQuality, Limit, Position, Status, Strict, ValueAtRisk
 from riskscribe.errors import InputError
 from riskscribe.files import read_yaml, validate
 from riskscribe.report import LEVELS, Action, AssessmentStatus, Basis, Level, LimitBreach
 
-Percent = Annotated[float, Field(ge=0)]
+Percent = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class Policy(Strict):

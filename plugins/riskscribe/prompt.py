@@ -29,7 +29,9 @@ from riskscribe.report import SCHEMA_VERSION, Report
 
 VERSION = "1"
 SALT = f"prompt {VERSION}, schema {SCHEMA_VERSION}"
-# only a case's own head line begins so: notes are one line each and begin with their id
+# a chat template's own marks (<|im_end|>, </s>, <start_of_turn>) would end a turn: text of a case never holds one
+_MARK = re.compile(r"<(?=[|｜/A-Za-z])")
+# only a case's own head line begins so: every other line begins with an evidence id
 _HEAD = re.compile(r"^(?:Case|案例) (c-[a-z0-9]{6,16}) \|", re.MULTILINE)
 
 SYSTEM: dict[Language, str] = {
@@ -118,9 +120,8 @@ def amount(value: float, language: Language, *boundaries: float, unit: Unit = "m
     """An amount with its scale word (m, k; 亿, 万) and unit suffix, rounded but never across a boundary."""
     if unit == "percent":
         return number(value, 1, *boundaries) + "%"
-    for scale, word, decimals in _SCALES[language]:
-        if abs(value) >= scale * 0.99995 or word == "":
-            break
+    scales = _SCALES[language]
+    scale, word, decimals = next((one for one in scales if abs(value) >= one[0] * 0.99995), scales[-1])
     return number(value / scale, decimals, *(one / scale for one in boundaries)) + word + _PER[unit]
 
 
@@ -235,7 +236,12 @@ def line(item: Evidence, language: Language, base_currency: str) -> str:
             text = f"{item.author}: {item.text!r}"
         case Source():
             text = f"{item.system} | {item.detail}"
-    return f"{item.id} {' '.join(text.split())}"
+    return f"{item.id} {_plain(text)}"
+
+
+def _plain(text: str) -> str:
+    """One line that a tokenizer reads as text."""
+    return _MARK.sub("< ", " ".join(text.split()))
 
 
 _ORDER = ("limit", "data_quality", "var", "component", "stress", "change", "pnl", "backtest", "counterparty")
@@ -262,10 +268,11 @@ def render_case(case: Case) -> str:
     case = rules.annotate(case)
     zh = case.language == "zh"
     coverage = percent(rules.coverage_pct(case), 80.0, 95.0, 100.0)
+    desk = _plain(case.desk)
     head = (
-        f"案例 {case.case_id} | {case.as_of} | {case.desk} | {case.base_currency} | 覆盖率 {coverage} | 用中文撰写"
+        f"案例 {case.case_id} | {case.as_of} | {desk} | {case.base_currency} | 覆盖率 {coverage} | 用中文撰写"
         if zh
-        else f"Case {case.case_id} | {case.as_of} | {case.desk} | {case.base_currency} | coverage {coverage} | English"
+        else f"Case {case.case_id} | {case.as_of} | {desk} | {case.base_currency} | coverage {coverage} | English"
     )
     return "\n".join([head, *(line(item, case.language, case.base_currency) for item in exception_order(case))])
 

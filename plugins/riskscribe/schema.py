@@ -43,6 +43,6 @@ def _outline(node: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 @cache
 def report_outline() -> str:
-    """The report's schema as an outline of fields, types and closed lists: 200 tokens where the JSON Schema has 970."""
+    """The report's schema as fields, types and closed lists: 200 tokens where the JSON Schema has 970."""
     schema = Report.model_json_schema()
     return _outline(schema, schema["$defs"])

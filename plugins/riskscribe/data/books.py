@@ -46,10 +46,23 @@ _NOTES = {
     ],
 }
 _CHINESE = {
-    "Crash": "暴跌", "Rally": "上涨", "Vol shock": "波动率冲击", "Dollar rally": "美元走强", "Dollar slump": "美元走弱",
-    "FX vol up": "汇率波动率上升", "Slump": "大跌", "Spike": "飙升", "Rates up 200": "利率大幅上行", "Rates up": "利率上行",
-    "Rates down": "利率下行", "spot": "现货", "vol": "波动率", "price": "价格", "USD": "美元", ", ": "，",
-}  # fmt: skip
+    "Crash": "暴跌",
+    "Rally": "上涨",
+    "Vol shock": "波动率冲击",
+    "Dollar rally": "美元走强",
+    "Dollar slump": "美元走弱",
+    "FX vol up": "汇率波动率上升",
+    "Slump": "大跌",
+    "Spike": "飙升",
+    "Rates up 200": "利率大幅上行",
+    "Rates up": "利率上行",
+    "Rates down": "利率下行",
+    "spot": "现货",
+    "vol": "波动率",
+    "price": "价格",
+    "USD": "美元",
+    ", ": "，",
+}
 _BOOK = {"en": "book", "zh": "账簿"}
 _WORDS = {
     "en": {"call": "call", "put": "put", "forward": "forward", "swap": "swap"},
@@ -107,9 +120,14 @@ def _trades(rng: random.Random, desk: str, day: int) -> list[market.Trade]:
         if desk == "rates":
             notional = rng.choice([50, 80, 100, 150, 200, 300]) * 1e6
             trades.append(
-                market.Trade(name, "swap", sign * notional, round(level + rng.uniform(-0.004, 0.004), 4),
-                             rng.choice([2, 3, 5, 7, 10]))
-            )  # fmt: skip
+                market.Trade(
+                    name,
+                    "swap",
+                    sign * notional,
+                    round(level + rng.uniform(-0.004, 0.004), 4),
+                    rng.choice([2, 3, 5, 7, 10]),
+                )
+            )
             continue
         dollars = rng.uniform(5, 45) * 1e6
         units = dollars if name.startswith("USD") else dollars / level
@@ -136,25 +154,31 @@ def _wanted(rng: random.Random, level: Level, count: int) -> list[dict]:
     if level == "low":
         found = []
     elif level == "moderate":
-        found = rng.choice([
-            [{"use": rng.uniform(0.83, 0.93)} for _ in range(rng.choice([1, 1, 2]))],
-            [{"use": rng.uniform(1.03, 1.12), "approved": True}],
-            [{"flag": True, "use": rng.uniform(0.3, 0.7)}],
-        ])  # fmt: skip
+        found = rng.choice(
+            [
+                [{"use": rng.uniform(0.83, 0.93)} for _ in range(rng.choice([1, 1, 2]))],
+                [{"use": rng.uniform(1.03, 1.12), "approved": True}],
+                [{"flag": True, "use": rng.uniform(0.3, 0.7)}],
+            ]
+        )
     elif level == "high":
-        found = rng.choice([
-            [{"use": rng.uniform(1.03, 1.16), "minor": True} for _ in range(rng.choice([1, 1, 2]))],
-            [{"use": rng.uniform(0.96, 0.985), "near": True}],
-            [{"use": rng.uniform(1.03, 1.16), "minor": True}],
-        ])  # fmt: skip
+        found = rng.choice(
+            [
+                [{"use": rng.uniform(1.03, 1.16), "minor": True} for _ in range(rng.choice([1, 1, 2]))],
+                [{"use": rng.uniform(0.96, 0.985), "near": True}],
+                [{"use": rng.uniform(1.03, 1.16), "minor": True}],
+            ]
+        )
         found += watch
     else:
-        found = rng.choice([
-            [{"use": rng.uniform(1.03, 1.16), "major": True}],
-            [{"use": rng.uniform(1.23, 1.6), "minor": True}],
-            [{"use": rng.uniform(1.03, 1.18), "minor": True} for _ in range(3)],
-            [{"use": rng.uniform(1.03, 1.18), "stress": True}],
-        ])  # fmt: skip
+        found = rng.choice(
+            [
+                [{"use": rng.uniform(1.03, 1.16), "major": True}],
+                [{"use": rng.uniform(1.23, 1.6), "minor": True}],
+                [{"use": rng.uniform(1.03, 1.18), "minor": True} for _ in range(3)],
+                [{"use": rng.uniform(1.03, 1.18), "stress": True}],
+            ]
+        )
         found += watch
     return (found + calm)[: max(count, len(found))]
 
@@ -197,8 +221,13 @@ def _limit_plan(rng: random.Random, plan: Plan, measured: list[dict]) -> list[di
         one = fits[0]
         pool.remove(one)
         loose = ["desk", "business"]
-        authority = rng.choice(["CRO", "board"] if want.get("major") else loose if want.get("minor") else
-                               ["desk", "business", "CRO", "board"])  # fmt: skip
+        authority = rng.choice(
+            ["CRO", "board"]
+            if want.get("major")
+            else loose
+            if want.get("minor")
+            else ["desk", "business", "CRO", "board"]
+        )
         hard = float(f"{abs(one['value']) / want['use']:.3g}")
         # one approval in five has expired: it counts as none
         start = market.calendar()[plan.first_day]
@@ -210,10 +239,16 @@ def _limit_plan(rng: random.Random, plan: Plan, measured: list[dict]) -> list[di
 
 def _detail(issue: str, days: int, language: Language) -> str:
     if language == "zh":
-        return {"stale_quote": f"行情已{days}天未更新", "short_history": "历史窗口不足",
-                "missing_counterparty": "交易未登记交易对手"}[issue]  # fmt: skip
-    return {"stale_quote": f"quote is {days} days old", "short_history": "history is shorter than the window",
-            "missing_counterparty": "trade has no counterparty"}[issue]  # fmt: skip
+        return {
+            "stale_quote": f"行情已{days}天未更新",
+            "short_history": "历史窗口不足",
+            "missing_counterparty": "交易未登记交易对手",
+        }[issue]
+    return {
+        "stale_quote": f"quote is {days} days old",
+        "short_history": "history is shorter than the window",
+        "missing_counterparty": "trade has no counterparty",
+    }[issue]
 
 
 def book_cases(plan: Plan) -> list[_Row]:
@@ -236,8 +271,9 @@ def book_cases(plan: Plan) -> list[_Row]:
             return []
         boot = np.random.default_rng(list(plan.seed)).integers(0, market.WINDOWS, (200, market.WINDOWS))
         error = float(np.sort(windows[boot], axis=1)[:, TAIL[0] : TAIL[1]].mean(axis=1).std())
-        stresses = sorted(((market.stress(trades, day, one), one) for one in market.SCENARIOS[desk]),
-                          key=lambda pair: pair[0])  # fmt: skip
+        stresses = sorted(
+            ((market.stress(trades, day, one), one) for one in market.SCENARIOS[desk]), key=lambda pair: pair[0]
+        )
         measured = _measured(trades, risk, stresses[0][0], var, desk)
         now = {(one["measure"], one["scope"]): float(one["value"]) for one in measured}
         now |= {("VaR", None): var}
@@ -284,26 +320,45 @@ def _case(plan, rng, desk, day, trades, risk, terms, now, before, stresses, tail
                 temporary_increase=increase,
                 previous=round(before[key], 2) if key in before else None,
                 **money,
-            )  # fmt: skip
+            )
         )
     horizon = {"horizon_days": 1}
     line = ValueAtRisk(
-        id=ids("VAR"), value=round(var, 2), confidence_pct=99, windows=market.WINDOWS, standard_error=round(error, 2),
-        previous=round(before[("VaR", None)], 2), **horizon, **money,
-    )  # fmt: skip
+        id=ids("VAR"),
+        value=round(var, 2),
+        confidence_pct=99,
+        windows=market.WINDOWS,
+        standard_error=round(error, 2),
+        previous=round(before[("VaR", None)], 2),
+        **horizon,
+        **money,
+    )
     evidence = [*positions, *limits, line]
     if rng.random() < 0.12:
         evidence.append(
-            ValueAtRisk(id=ids("VAR"), value=round(var * 10**0.5, 2), confidence_pct=99, horizon_days=10,
-                        horizon_method="sqrt_of_time", windows=market.WINDOWS, **money)
-        )  # fmt: skip
+            ValueAtRisk(
+                id=ids("VAR"),
+                value=round(var * 10**0.5, 2),
+                confidence_pct=99,
+                horizon_days=10,
+                horizon_method="sqrt_of_time",
+                windows=market.WINDOWS,
+                **money,
+            )
+        )
     for name in dict.fromkeys(one.underlying for one in trades):
         own = [i for i, one in enumerate(trades) if one.underlying == name]
         part = float(-risk.windows[own][:, order].sum(axis=0).mean())
         evidence.append(
-            Component(id=ids("CMP"), factor=name, contribution=round(part, 2), share_pct=round(100 * part / var, 4),
-                      of=line.id, **money)
-        )  # fmt: skip
+            Component(
+                id=ids("CMP"),
+                factor=name,
+                contribution=round(part, 2),
+                share_pct=round(100 * part / var, 4),
+                of=line.id,
+                **money,
+            )
+        )
     for pnl, scenario in (stresses[0], stresses[-1]):
         evidence.append(
             Stress(
@@ -323,9 +378,14 @@ def _case(plan, rng, desk, day, trades, risk, terms, now, before, stresses, tail
         if wants_flag is False and rng.random() < 0.3 and limits:
             issue, affects = "stale_quote", [limits[0].id]
         evidence.append(
-            DataQuality(id=ids("DQ"), issue=issue, affects=affects, material=issue != "missing_counterparty",
-                        detail=_detail(issue, rng.randint(2, 9), language))
-        )  # fmt: skip
+            DataQuality(
+                id=ids("DQ"),
+                issue=issue,
+                affects=affects,
+                material=issue != "missing_counterparty",
+                detail=_detail(issue, rng.randint(2, 9), language),
+            )
+        )
     if rng.random() < 0.2:
         author, text = rng.choice(_NOTES[language])
         evidence.append(Note(id=ids("NOTE"), author=author, text=text))
@@ -335,8 +395,12 @@ def _case(plan, rng, desk, day, trades, risk, terms, now, before, stresses, tail
         snapshot=f"{as_of.isoformat()} close",
     )
     case = Case(
-        case_id="c-" + "".join(rng.choices(_CODE.lower(), k=8)), as_of=as_of,
-        desk=desk if language == "en" else _DESKS[desk], base_currency="USD", language=language, engine=engine,
+        case_id="c-" + "".join(rng.choices(_CODE.lower(), k=8)),
+        as_of=as_of,
+        desk=desk if language == "en" else _DESKS[desk],
+        base_currency="USD",
+        language=language,
+        engine=engine,
         evidence=evidence,
-    )  # fmt: skip
+    )
     return rules.annotate(case)

@@ -11,12 +11,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from riskscribe import manifest, prompt
 from riskscribe.case import Case, Language, Strict
-from riskscribe.data import books
+from riskscribe.data import books, market
 from riskscribe.data.gold import gold_report
 from riskscribe.errors import InputError
 from riskscribe.files import parse_json, read_lines, sha256, sha256_text, validate, write_lines
@@ -33,17 +33,29 @@ class SplitPlan(Strict):
     zh: Annotated[int, Field(ge=0)]
     days: tuple[int, int]
 
+    @model_validator(mode="after")
+    def _days_are_in_the_history(self):
+        first, last = self.days
+        if not (first > market.WINDOWS and first + books.RUN < last <= market.DAYS):
+            raise ValueError(
+                f"days {first}-{last} do not fit: books begin from day {market.WINDOWS + 1} on, a range is longer "
+                f"than {books.RUN} days and ends by {market.DAYS}"
+            )
+        return self
+
 
 class Config(Strict):
     """What to generate. The default is version 0 of the dataset."""
 
     version: str = "v0"
     seed: int = 20261122
-    splits: dict[str, SplitPlan] = {
-        "train": SplitPlan(en=520, zh=80, days=(520, 900)),
-        "val": SplitPlan(en=48, zh=12, days=(910, 990)),
-        "test": SplitPlan(en=48, zh=12, days=(1000, 1170)),
-    }
+    splits: dict[str, SplitPlan] = Field(
+        default={
+            "train": SplitPlan(en=520, zh=80, days=(520, 900)),
+            "val": SplitPlan(en=48, zh=12, days=(910, 990)),
+            "test": SplitPlan(en=48, zh=12, days=(1000, 1170)),
+        }
+    )
 
 
 class Row(Strict):
@@ -136,14 +148,15 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
     """
     config, out = config or Config(), Path(out)
     settings = {**json.loads(config.model_dump_json()), "prompt": prompt.SALT}
-    if manifest.is_current(out, "data", {}, settings):
+    held = manifest.load(out)
+    if held is not None and held.status == "complete":
+        if (held.stage, held.settings) != ("data", settings):
+            raise InputError(
+                f"{out}: holds version {held.settings.get('version')} built with other settings; "
+                f"a version never changes: build to another folder with --out"
+            )
         verify_hashes(out)
         return False
-    if manifest.load(out) is not None and manifest.load(out).status == "complete":
-        raise InputError(
-            f"{out}: holds version {manifest.load(out).settings.get('version')} built with other settings; "
-            f"a version never changes: build to another folder with --out"
-        )
     record = manifest.start(out, "data", settings=settings)
     total = sum(split.en + split.zh for split in config.splits.values())
     written: dict[str, list[dict]] = {}
@@ -151,7 +164,11 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
         for name in config.splits:
             rows = [row for language in ("en", "zh") for row in _generate(config, name, language, pool, bar)]
             written[name] = _interleave(rows)
-    written |= {f"{name}_quick": _quick(written[name], count, short=name == "train") for name, count in QUICK.items() if name in written}
+    written |= {
+        f"{name}_quick": _quick(written[name], count, short=name == "train")
+        for name, count in QUICK.items()
+        if name in written
+    }
     if "train" in written:
         written["examples"] = _examples(written["train"])
         shown = {row["case"] for row in written["examples"]}
@@ -234,16 +251,22 @@ def _disjoint(folder: Path, one: str, left: Iterable[Row], other: str, right: It
 
 def pack(cases: Path, reports: Path, out: Path) -> int:
     """A user's own cases and approved reports (JSON Lines, same order) as a checked split `own.jsonl` in `out`."""
+    held = manifest.load(out)
+    if held is not None and set(held.outputs) - {"own.jsonl"}:
+        raise InputError(f"{out}: holds another dataset, whose manifest this would replace; pack to another folder")
     found_cases, found_reports = read_lines(cases), read_lines(reports)
     if len(found_cases) != len(found_reports):
         raise InputError(f"{cases} has {len(found_cases)} cases, {reports} has {len(found_reports)} reports")
-    rows = []
+    rows, seen = [], set()
     for number, (case, report) in enumerate(zip(found_cases, found_reports, strict=True), start=1):
         case = validate(Case, case, f"{cases}: row {number}")
         report = validate(Report, report, f"{reports}: row {number}")
         unknown = sorted(set(report.cited()) - {one.id for one in case.evidence})
         if unknown:
             raise InputError(f"{reports}: row {number}: cites {unknown[0]}, which is not evidence of {case.case_id}")
+        if case.case_id in seen:
+            raise InputError(f"{cases}: row {number}: case id {case.case_id} is used twice; ids are unique")
+        seen.add(case.case_id)
         rows.append(make_row(case, f"own-{number}", report).to_record())
     record = manifest.start(out, "data", inputs={str(cases): sha256(cases), str(reports): sha256(reports)})
     write_lines(Path(out) / "own.jsonl", rows)

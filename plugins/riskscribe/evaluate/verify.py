@@ -178,7 +178,7 @@ def _states_size(case: Case, action: RecommendedAction, official: rules.PolicyAc
     return not amounts or any(one.verdict == "quoted" for one in amounts)
 
 
-def _citations(case: Case, report: Report) -> Iterator[tuple[str, str]]:
+def citations(case: Case, report: Report) -> Iterator[tuple[str, str]]:
     """Every id a report cites, with the path of the field."""
     for i, breach in enumerate(report.limit_breaches):
         yield f"limit_breaches.{i}.limit_id", breach.limit_id
@@ -194,7 +194,7 @@ def _citations(case: Case, report: Report) -> Iterator[tuple[str, str]]:
 
 def _unknown(case: Case, report: Report) -> Iterator[Finding]:
     known = {one.id for one in case.evidence}
-    for path, name in dict.fromkeys(_citations(case, report)):
+    for path, name in dict.fromkeys(citations(case, report)):
         if name not in known:
             message = f"{name} is not evidence of case {case.case_id}"
             yield Finding(code="unknown_evidence", path=path, message=message, evidence=[name])

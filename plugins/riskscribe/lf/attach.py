@@ -141,7 +141,31 @@ def show_inputs_to_metric(module: ModuleType) -> None:
     module.run_sft = run_sft
 
 
+def obey_recipe_decoding(module: ModuleType) -> None:
+    """`do_sample: false` in a recipe holds when serving. Upstream: chat/hf_engine.py, HuggingfaceEngine.
+
+    transformers lets a model's own generation_config win wherever a request's value equals the library's default:
+    greedy decoding and `repetition_penalty: 1.0` are such defaults, and Qwen2.5 ships sampling at 0.7 with 1.05. So
+    the served model would sample where the tested one (do_predict passes its values another way) was greedy.
+    """
+    from transformers import GenerationConfig
+
+    engine = module.HuggingfaceEngine
+    upstream = engine.__init__
+
+    @wraps(upstream)
+    def __init__(self, *rest, **options):
+        upstream(self, *rest, **options)
+        if self.can_generate:
+            own = self.model.generation_config
+            ids = {key: getattr(own, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+            self.model.generation_config = GenerationConfig(**ids)
+
+    engine.__init__ = __init__
+
+
 ATTACHMENTS = {
+    "llamafactory.chat.hf_engine": obey_recipe_decoding,
     "llamafactory.data.converter": add_formats,
     "llamafactory.train.sft.metric": add_metric,
     "llamafactory.train.sft.trainer": keep_response_logits,

@@ -325,7 +325,7 @@ class _Page:
 
     def facts_of(self, item: Evidence) -> str:
         """The evidence line without its id."""
-        return line(item, self.language).removeprefix(item.id).strip()
+        return line(item, self.language, self.case.base_currency).removeprefix(item.id).strip()
 
     def limits(self) -> list[LimitRow]:
         limits = rules.in_order(self.case)

@@ -50,7 +50,8 @@ def build(out: Path) -> bool:
     """De-quantize the GGUF to a checkpoint in `out` (safetensors, tokenizer, chat template, manifest).
 
     The weights are stored in float32: LLaMA-Factory loads a checkpoint in its stored type, every later stage (train,
-    predict, merge, serve) uses that one type, and a CPU without AVX-512 multiplies bfloat16 many times slower. Returns False when `out` already holds this very build.
+    predict, merge, serve) uses that one type, and a CPU without AVX-512 multiplies bfloat16 many times slower.
+    Returns False when `out` already holds this very build.
     """
     source = gguf_path()
     inputs = {GGUF: sha256(source)}

@@ -1,0 +1,57 @@
+# `make help` lists the targets; MODEL=<folder in recipes/> and PROFILE=quick|full apply to every one of them.
+PYTHON  ?= python3
+MODEL   ?= smollm2_135m
+PROFILE ?= quick
+
+BIN := .venv/bin
+JOB := --model $(MODEL) --profile $(PROFILE)
+UV  := 0.13.9
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help setup data baseline train eval export serve board demo all test test-slow quality bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## make .venv from requirements.lock (once; 8 GB, about 2 minutes and a 4 GB download)
+
+.venv/installed: requirements.lock pyproject.toml plugins/riskscribe.pth plugins/riskscribe_hook.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
+	@echo "setup: creating .venv and installing $$(grep -c '^[a-z].*==' requirements.lock) pinned packages (hashes checked)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+data baseline train eval export demo: setup ## a stage of the main job, and what it needs
+	@$(BIN)/riskscribe run $@ $(JOB)
+
+all: setup ## the main job: data, baseline, training, evaluation, export, verified reports
+	@$(BIN)/riskscribe run all $(JOB)
+
+serve: setup ## the tuned model on 127.0.0.1:8000 (needs RISKSCRIBE_API_KEY)
+	@$(BIN)/riskscribe run export $(JOB)
+	@$(BIN)/riskscribe serve $(JOB)
+
+board: setup ## LLaMA Board on 127.0.0.1:7860 with our datasets
+	@$(BIN)/riskscribe run data $(JOB)
+	@$(BIN)/riskscribe board
+
+test: setup ## the tests, under 10 minutes
+	$(BIN)/python -m pytest
+
+test-slow: setup ## the tests that train and generate with the embedded model
+	$(BIN)/python -m pytest -m slow
+
+quality: setup ## lint and format checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: setup ## speed and memory, paired in one run
+	@$(BIN)/riskscribe run data $(JOB)
+	@$(BIN)/python -m riskscribe.lf.bench
+
+clean: ## remove what runs produced (keeps .venv)
+	find exports -mindepth 1 -not -name README.md -delete

@@ -1,0 +1,316 @@
+"""The command line: thin; every verb calls one function. Exit codes: 0 clean, 1 findings, 2 bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from riskscribe.errors import InputError
+
+FILE = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """Turns bad input into one line on stderr and exit code 2."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            click.echo(f"riskscribe: {error}", err=True)
+            context.exit(2)
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="riskscribe")
+def main() -> None:
+    """Derivatives risk reports whose every number cites its evidence."""
+
+
+def job(model: str, profile: str):
+    """The job of a recipe folder under a profile."""
+    from riskscribe.stages import Job
+
+    return Job(model, profile)
+
+
+def job_options(command):
+    """--model and --profile, as the Makefile passes them."""
+    for option in (
+        click.option("--profile", default="quick", show_default=True, help="quick or full"),
+        click.option("--model", default="smollm2_135m", show_default=True, help="folder in recipes/"),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command("run")
+@click.argument("stage", type=click.Choice(["data", "baseline", "train", "eval", "export", "demo", "all"]))
+@job_options
+def run_stage(stage: str, model: str, profile: str) -> None:
+    """Run a stage of the main job and what it needs; what is up to date is passed over."""
+    from riskscribe.stages import run
+
+    run(job(model, profile), stage)
+
+
+@main.group()
+def base() -> None:
+    """The embedded base model."""
+
+
+@base.command("build")
+@click.option("--out", type=FILE, default=Path("exports/base/smollm2_135m"), show_default=True)
+def base_build(out: Path) -> None:
+    """De-quantize the packaged SmolLM2 to an ordinary checkpoint."""
+    from riskscribe.release.base import NAME, build
+
+    click.echo(f"{out}: {NAME}: {'built' if build(out) else 'up to date'}")
+
+
+@main.group()
+def data() -> None:
+    """Datasets: build, check, pack."""
+
+
+@data.command("build")
+@click.option("--config", type=FILE, help="YAML with version, seed and splits; default: dataset v0")
+@click.option("--out", type=FILE, default=Path("datasets/v0"), show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
+def data_build(config: Path | None, out: Path, workers: int) -> None:
+    """Generate a dataset version: deterministic, atomic, frozen by hash."""
+    from riskscribe.data.splits import Config, build
+    from riskscribe.files import read_yaml, validate
+
+    settings = validate(Config, read_yaml(config), str(config)) if config else None
+    click.echo(f"{out}: {'built' if build(out, settings, workers) else 'complete and unaltered'}")
+
+
+@data.command("check")
+@click.argument("folder", type=FILE)
+def data_check(folder: Path) -> None:
+    """Schema, gold against the policy, leakage, hashes; prints the balance."""
+    from riskscribe.data.splits import check
+
+    click.echo(json.dumps(check(folder), indent=2))
+
+
+@data.command("pack")
+@click.option("--cases", type=FILE, required=True, help="JSON Lines, a case a line")
+@click.option("--reports", type=FILE, required=True, help="JSON Lines, the approved report of each case")
+@click.option("--out", type=FILE, required=True)
+def data_pack(cases: Path, reports: Path, out: Path) -> None:
+    """Your own cases and approved reports as a checked split."""
+    from riskscribe.data.splits import pack
+
+    click.echo(f"{out}/own.jsonl: {pack(cases, reports, out)} rows")
+
+
+@main.group()
+def case() -> None:
+    """Cases: import and show."""
+
+
+def _emit(found, out: Path | None) -> None:
+    from riskscribe.files import write_json
+    from riskscribe.policy import annotate
+
+    found = annotate(found)
+    if out:
+        write_json(out, found)
+        click.echo(f"{out}: case {found.case_id}, {len(found.evidence)} evidence lines")
+    else:
+        click.echo(found.model_dump_json(indent=2, exclude_none=True))
+
+
+@case.command("import-ore")
+@click.argument("folder", type=FILE)
+@click.option("--limits", type=FILE, required=True, help="YAML with limits, desk, base currency")
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="default: the limits file's as_of")
+@click.option("--out", type=FILE)
+def case_import_ore(folder: Path, limits: Path, as_of: datetime | None, out: Path | None) -> None:
+    """A case from the report CSVs of the Open Source Risk Engine."""
+    from riskscribe.data.import_ore import import_ore
+
+    _emit(import_ore(folder, limits, as_of.date() if as_of else None), out)
+
+
+@case.command("import-csv")
+@click.argument("folder", type=FILE)
+@click.option("--out", type=FILE)
+def case_import_csv(folder: Path, out: Path | None) -> None:
+    """A case from documented CSVs (datasets/example_book/README.md)."""
+    from riskscribe.data.import_csv import import_csv
+
+    _emit(import_csv(folder), out)
+
+
+@case.command("show")
+@click.argument("file", type=FILE)
+def case_show(file: Path) -> None:
+    """The prompt as the model sees it."""
+    from riskscribe.prompt import messages
+    from riskscribe.reporting import load_case
+
+    for turn in messages(load_case(file)):
+        click.echo(f"[{turn['role']}]\n{turn['content']}\n")
+
+
+@main.command()
+@click.argument("case_file", type=FILE)
+@click.option("--engine", type=click.Choice(["hf", "api"]), default="hf", show_default=True)
+@click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True, help="for --engine api")
+@click.option("--out", type=FILE, help="default: exports/reports/<case id>")
+@job_options
+def report(case_file: Path, engine: str, url: str, out: Path | None, model: str, profile: str) -> None:
+    """Write a report with the tuned model and verify it: report.json, .md, .html."""
+    from riskscribe import reporting
+    from riskscribe.release import serve
+
+    found = reporting.load_case(case_file)
+    work = job(model, profile)
+    merged = work.out / "export" / "merged"
+    if engine == "api":
+        answer, about = reporting.ask_api(found, url, serve.api_key()), {"url": url}
+    else:
+        from riskscribe.lf.chat import ask
+
+        serve.command("", work.recipe("api.yaml"), merged)
+        answer, about = ask(found, work.recipe("api.yaml"), merged), {"path": str(merged)}
+    out = out or Path("exports/reports") / found.case_id
+    findings = reporting.write_verified(out, found, answer, about)
+    reporting.tell(out, found, findings)
+    sys.exit(bool(findings))
+
+
+@main.command()
+@click.argument("case_file", type=FILE)
+@click.argument("report_file", type=FILE)
+@click.option("--json", "as_json", is_flag=True)
+def verify(case_file: Path, report_file: Path, as_json: bool) -> None:
+    """Recompute the policy and the grounding of a report; one line a finding."""
+    from riskscribe.evaluate.verify import verify as findings_of
+    from riskscribe.files import read_json, validate
+    from riskscribe.report import Report
+    from riskscribe.reporting import load_case
+
+    text = read_json(report_file)
+    if isinstance(text, dict) and isinstance(text.get("model"), dict):
+        text = text["model"]  # a report.json of ours: the model's part
+    found = findings_of(load_case(case_file), validate(Report, text, str(report_file)))
+    if as_json:
+        click.echo(json.dumps([one.model_dump() for one in found], ensure_ascii=False))
+    else:
+        for one in found:
+            click.echo(f"{one.code}: {one.path}: {one.message}")
+    sys.exit(bool(found))
+
+
+@main.command()
+@click.option("--evidence", type=FILE, help="JSON list of {id, label, value, unit?, currency?}")
+@click.option("--text", type=FILE)
+@click.option("--batch", type=FILE, help="JSON Lines of {id, evidence, text}")
+@click.option("--json", "as_json", is_flag=True)
+def ground(evidence: Path | None, text: Path | None, batch: Path | None, as_json: bool) -> None:
+    """Find the numbers in a text and say which evidence supports each."""
+    from riskscribe.evaluate.grounding import ground_batch, ground_text, read_facts
+    from riskscribe.files import read_json, read_lines, read_text
+
+    if batch:
+        for row in ground_batch(read_lines(batch)):
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not (evidence and text):
+        raise InputError("ground needs --evidence FILE and --text FILE, or --batch FILE.jsonl")
+    numbers = ground_text(read_text(text), read_facts(read_json(evidence), str(evidence)))
+    if as_json:
+        click.echo(json.dumps([one.model_dump() for one in numbers], ensure_ascii=False))
+    else:
+        for one in numbers:
+            click.echo(f"{one.verdict}: {one.text}: {', '.join(one.evidence) or one.reason or ''}")
+    sys.exit(any(one.verdict == "unsupported" for one in numbers))
+
+
+@main.command()
+@click.argument("data_file", type=FILE)
+@click.argument("predictions", type=FILE)
+@click.option("--out", type=FILE, required=True)
+def score(data_file: Path, predictions: Path, out: Path) -> None:
+    """Score predictions (ours or LLaMA-Factory's) on a split file: records.jsonl and metrics.json."""
+    from riskscribe.data.splits import read_rows
+    from riskscribe.evaluate import score as scoring
+    from riskscribe.files import sha256
+
+    records = scoring.score_file([(row.book, row.case) for row in read_rows(data_file)], predictions)
+    about = {"data": data_file.stem, "data_sha256": sha256(data_file), "predictions_sha256": sha256(predictions)}
+    scoring.write_scores(out, records, about)
+    for name, value in scoring.summary(records).items():
+        click.echo(f"{name}: {value:g}")
+
+
+@main.command()
+@click.argument("folders", type=FILE, nargs=-1, required=True)
+@click.option("--out", type=FILE, required=True)
+@click.option("--title", default="Comparison")
+def compare(folders: tuple[Path, ...], out: Path, title: str) -> None:
+    """Compare scored runs, the last against each other one: table, tests, plot, page."""
+    from riskscribe.evaluate.compare import compare as compared
+    from riskscribe.page.comparison import write_comparison
+
+    found = compared(list(folders), title)
+    found["commands"] = [f"riskscribe compare {' '.join(map(str, folders))} --out {out}"]
+    for path in write_comparison(out, found):
+        click.echo(path)
+
+
+@main.command("serve")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@job_options
+def serve_model(port: int, model: str, profile: str) -> None:
+    """Serve the tuned model on 127.0.0.1; needs RISKSCRIBE_API_KEY."""
+    from riskscribe.release import serve
+    from riskscribe.stages import environment, llamafactory_cli
+
+    key = serve.api_key()
+    serve.ensure_free(port)
+    work = job(model, profile)
+    arguments = serve.command(llamafactory_cli(), work.recipe("api.yaml"), work.out / "export" / "merged")
+    click.echo(f"http://{serve.HOST}:{port}/v1 (key required; case texts are not logged; stop with Ctrl-C)", err=True)
+    os.execve(arguments[0], arguments, environment(**serve.settings(key, port)))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
+def board(port: int) -> None:
+    """Open LLaMA Board on 127.0.0.1 with our datasets listed; its files go to exports/board."""
+    from riskscribe.stages import environment, llamafactory_cli
+
+    folder = Path("exports/board")
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "data"  # Board reads `data` under its working folder
+    if not link.exists():
+        link.symlink_to(Path("../../dataset_info"), target_is_directory=True)
+    settings = environment(GRADIO_SERVER_NAME="127.0.0.1", GRADIO_SERVER_PORT=str(port), GRADIO_ANALYTICS_ENABLED="0")
+    click.echo(f"http://127.0.0.1:{port}", err=True)
+    sys.exit(subprocess.run([llamafactory_cli(), "webui"], cwd=folder, env=settings, check=False).returncode)
+
+
+@main.group("manifest")
+def manifest_group() -> None:
+    """Provenance."""
+
+
+@manifest_group.command("show")
+@click.argument("folder", type=FILE)
+def manifest_show(folder: Path) -> None:
+    """The manifest of an artefact."""
+    from riskscribe.manifest import NAME, load
+
+    found = load(folder)
+    if found is None:
+        raise InputError(f"{folder}: holds no {NAME}")
+    click.echo(found.model_dump_json(indent=2, exclude_none=True))

@@ -1,0 +1,349 @@
+"""The main job as stages: each runs one recipe with plain llamafactory-cli, once, and records what it did.
+
+A stage's folder is exports/<model>/<profile>/<stage>/ with a manifest; a stage whose inputs and settings have not
+changed is not run again. The command is printed, so that anyone can type it.
+"""
+
+import os
+import resource
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from riskscribe import manifest, reporting
+from riskscribe.case import Case
+from riskscribe.data import splits
+from riskscribe.data.gold import gold_report
+from riskscribe.data.import_csv import import_csv
+from riskscribe.data.import_ore import import_ore
+from riskscribe.errors import InputError
+from riskscribe.evaluate import compare, score
+from riskscribe.files import read_yaml, sha256, write_json, write_lines
+from riskscribe.page.comparison import write_comparison
+from riskscribe.release import base, serve
+from riskscribe.report import LEVELS
+
+DATA = Path("datasets/v0")
+BASE = Path("exports/base/smollm2_135m")
+NEEDS = {
+    "data": [],
+    "baseline": ["data"],
+    "train": ["data"],
+    "eval": ["baseline", "train"],
+    "export": ["train"],
+    "demo": ["export"],
+    "all": ["eval", "demo"],
+}
+COLUMNS = ("constant", "policy_template", "base_few_shot")
+
+
+def llamafactory_cli() -> str:
+    """Path of llamafactory-cli beside this Python. Raises InputError when it is not installed."""
+    found = Path(sys.executable).with_name("llamafactory-cli")
+    if not found.exists():
+        raise InputError("llamafactory-cli is not installed beside this Python; `make setup` installs it")
+    return str(found)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a llamafactory process: offline, a thread a core unless the caller says otherwise."""
+    defaults = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "TOKENIZERS_PARALLELISM": "false"}
+    return {**defaults, **os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **more}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model's recipes under one profile."""
+
+    model: str
+    profile: str
+
+    @property
+    def recipes(self) -> Path:
+        return Path("recipes") / self.model
+
+    @property
+    def out(self) -> Path:
+        return Path("exports") / self.model / self.profile
+
+    @cached_property
+    def profiles(self) -> dict[str, Any]:
+        """The folder's profiles.yaml. Raises InputError naming the folders there are."""
+        path = self.recipes / "profiles.yaml"
+        if not path.exists():
+            there = ", ".join(sorted(one.parent.name for one in Path("recipes").glob("*/profiles.yaml")))
+            raise InputError(f"{path}: no such file; run from the repository root with one of --model {there}")
+        return read_yaml(path)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The profile's block. Raises InputError naming what there is."""
+        found = self.profiles.get(self.profile)
+        if not isinstance(found, dict):
+            raise InputError(f"{self.recipes}/profiles.yaml: no profile {self.profile!r}; there is quick and full")
+        return found
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the base is the packaged one, which runs anywhere; any other is a hub id and needs a GPU."""
+        return self.profiles.get("base") == "embedded"
+
+    @property
+    def name(self) -> str:
+        """The base model's name as results give it."""
+        return base.NAME if self.embedded else str(self.profiles.get("base"))
+
+    def preflight(self) -> None:
+        """Raise InputError when this machine cannot run the recipes, with what supplies it."""
+        if self.embedded:
+            return
+        import torch
+        from huggingface_hub import try_to_load_from_cache
+
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"{self.recipes} needs a CUDA GPU with 24 GB and this machine shows none; "
+                f"`make all` runs the embedded model without one"
+            )
+        if not isinstance(try_to_load_from_cache(self.name, "config.json"), str):
+            raise InputError(f"{self.name} is not in the Hugging Face cache; HF_HUB_OFFLINE=0 hf download {self.name}")
+
+    @property
+    def test(self) -> Path:
+        return Path(self.settings["test"])
+
+    def recipe(self, name: str) -> Path:
+        path = self.recipes / name
+        if not path.exists():
+            raise InputError(f"{path}: no such recipe")
+        return path
+
+    def rows(self) -> list[tuple[str, Case]]:
+        """(book, case) of the profile's test file."""
+        return [(row.book, row.case) for row in splits.read_rows(self.test)]
+
+    def parents(self, stage: str) -> dict[str, str]:
+        """Manifest hashes of the stages this one builds on."""
+        folders = {"data": DATA, "base": BASE, **{one: self.out / one for one in ("baseline", "train", "export")}}
+        wanted = [*(["base"] if self.embedded else []), *NEEDS[stage]]
+        return {f"{one}/{manifest.NAME}": sha256(folders[one] / manifest.NAME) for one in wanted}
+
+
+def run(job: Job, stage: str) -> None:
+    """Run a stage and what it needs, in order; up-to-date stages are passed over.
+
+    Raises InputError when a stage fails.
+    """
+    job.preflight()
+    wanted = _order(stage)
+    expected = {one: float(job.settings["seconds"].get(one, 0)) for one in wanted}
+    spent = planned = 0.0
+    for number, one in enumerate(wanted, start=1):
+        # a machine twice as slow as the one measured shows in the stages already run
+        pace = spent / planned if planned > 60 else 1.0
+        left = sum(expected[name] for name in wanted[number - 1 :]) * pace
+        click.echo(
+            f"\n== {one} ({number} of {len(wanted)}): about {_minutes(expected[one] * pace)}, "
+            f"{_minutes(left)} left in all",
+            err=True,
+        )
+        begun = time.monotonic()
+        if STAGES[one](job):
+            seconds = time.monotonic() - begun
+            spent, planned = spent + seconds, planned + expected[one]
+            click.echo(f"== {one}: done in {_minutes(seconds)}", err=True)
+        else:
+            expected[one] = 0.0
+            click.echo(f"== {one}: up to date", err=True)
+    if "eval" in wanted:
+        page = job.out / "eval" / "comparison"
+        click.echo((page / "comparison.md").read_text(encoding="utf-8"))
+        click.echo(f"comparison: {page}/comparison.html")
+    if "demo" in wanted:
+        for path in sorted((job.out / "demo").glob("*/report.html")):
+            click.echo(f"report:     {path}")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    click.echo(f"{stage}: {_minutes(spent)}, peak memory of the largest process {peak:.1f} GiB", err=True)
+
+
+def _order(stage: str) -> list[str]:
+    """The stages to run for one, each after what it needs."""
+    found: list[str] = []
+    for need in NEEDS[stage]:
+        found += [one for one in _order(need) if one not in found]
+    return found if stage == "all" else [*found, stage]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _llamafactory(verb: str, recipe: Path, overrides: dict[str, Any], log: Path) -> list[str]:
+    """Run llamafactory-cli with a recipe; its output goes to the terminal and to `log`. Returns the command."""
+    command = ["llamafactory-cli", verb, str(recipe), *(f"{key}={value}" for key, value in overrides.items())]
+    click.echo("$ " + " ".join(command), err=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        open(log, "wb") as file,
+        subprocess.Popen(
+            [llamafactory_cli(), *command[1:]], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        while chunk := process.stdout.read1(8192):
+            file.write(chunk)
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.flush()
+    if process.returncode:
+        raise InputError(f"llamafactory-cli {verb} failed with exit code {process.returncode}; its output is in {log}")
+    return command
+
+
+def _staged(job: Job, stage: str, recipes: list[str], work) -> bool:
+    """Run `work(folder, record)` -> output names, unless the stage's folder already holds this very run."""
+    folder = job.out / stage
+    inputs = {str(job.recipe(one)): sha256(job.recipe(one)) for one in recipes}
+    inputs |= {str(job.test): sha256(job.test)} | job.parents(stage)
+    settings = {"profile": job.profile, "overrides": job.settings.get(stage, {})}
+    if manifest.is_current(folder, stage, inputs, settings):
+        return False
+    before = manifest.load(folder)
+    resumable = before is not None and (before.inputs, before.settings) == (inputs, settings)
+    if folder.exists() and not resumable:
+        shutil.rmtree(folder)
+    record = manifest.start(folder, stage, inputs=inputs, settings=settings, parents=list(job.parents(stage)))
+    outputs = work(folder, record)
+    record.machine["peak_memory_gib"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2)
+    manifest.finish(folder, record, outputs)
+    return True
+
+
+def _score(job: Job, folder: Path, predictions: Path) -> dict[str, Any]:
+    records = score.score_file(job.rows(), predictions)
+    about = {"data": job.test.stem, "data_sha256": sha256(job.test), "predictions_sha256": sha256(predictions)}
+    return score.write_scores(folder, records, about)
+
+
+def _names(folder: Path) -> list[str]:
+    """Every finished file of a stage but its manifest, for the hashes."""
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != manifest.NAME and "checkpoint-" not in str(path)
+    )
+
+
+def data(job: Job) -> bool:
+    """The base checkpoint and the frozen dataset, checked."""
+    made = job.embedded and base.build(BASE)
+    made |= splits.build(DATA)
+    balance = splits.check(DATA)
+    click.echo(", ".join(f"{name}: {one['rows']} rows of {one['books']} books" for name, one in balance.items()))
+    return made
+
+
+def baseline(job: Job) -> bool:
+    """Floor (constant majority report), ceiling (policy with a template) and the base model with worked examples."""
+
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        rows = job.rows()
+        counts = Counter(row.level for row in splits.read_rows(DATA / "train.jsonl"))
+        majority = max(LEVELS, key=lambda level: (counts[level], LEVELS.index(level)))
+        fixed = {
+            "constant": lambda case: score.constant_report(majority),
+            "policy_template": lambda case: gold_report(case, varied=False),
+        }
+        for name, write in fixed.items():
+            path = folder / name / "predictions.jsonl"
+            write_lines(path, [{"case_id": case.case_id, "predict": write(case).to_json()} for _, case in rows])
+            _score(job, folder / name, path)
+        target = folder / "base_few_shot"
+        overrides = {**job.settings["baseline"], "output_dir": target / "predict"}
+        recipe = job.recipe("predict_base.yaml")
+        record.command = _llamafactory("train", recipe, overrides, target / "llamafactory.log")
+        _score(job, target, target / "predict" / "generated_predictions.jsonl")
+        return _names(folder)
+
+    return _staged(job, "baseline", ["predict_base.yaml"], work)
+
+
+def train(job: Job) -> bool:
+    """QLoRA fine-tuning; an interrupted run goes on from its last checkpoint."""
+
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        overrides = {**job.settings["train"], "output_dir": folder / "adapter"}
+        adapter = folder / "adapter"
+        if adapter.exists() and not any(adapter.glob("checkpoint-*")):
+            shutil.rmtree(adapter)  # it stopped before its first checkpoint: nothing to resume
+        record.command = _llamafactory("train", job.recipe("sft_qlora.yaml"), overrides, folder / "llamafactory.log")
+        return _names(folder)
+
+    return _staged(job, "train", ["sft_qlora.yaml"], work)
+
+
+def evaluate(job: Job) -> bool:
+    """The tuned model on the test cases, and the comparison page with every column."""
+
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        target = folder / "tuned"
+        overrides = {
+            **job.settings["eval"],
+            "adapter_name_or_path": job.out / "train" / "adapter",
+            "output_dir": target / "predict",
+        }
+        record.command = _llamafactory(
+            "train", job.recipe("predict_tuned.yaml"), overrides, target / "llamafactory.log"
+        )
+        _score(job, target, target / "predict" / "generated_predictions.jsonl")
+        found = compare.compare(
+            [*(job.out / "baseline" / one for one in COLUMNS), target], f"{job.name}: {job.profile} profile"
+        )
+        found["commands"] = [f"make eval MODEL={job.model} PROFILE={job.profile}"]
+        write_comparison(folder / "comparison", found)
+        return _names(folder)
+
+    return _staged(job, "eval", ["predict_tuned.yaml"], work)
+
+
+def export(job: Job) -> bool:
+    """The adapter merged into the unquantized base."""
+
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        overrides = {"adapter_name_or_path": job.out / "train" / "adapter", "export_dir": folder / "merged"}
+        record.command = _llamafactory("export", job.recipe("export.yaml"), overrides, folder / "llamafactory.log")
+        return _names(folder)
+
+    return _staged(job, "export", ["export.yaml"], work)
+
+
+def demo(job: Job) -> bool:
+    """Serve the merged model with a one-run key, ask it for reports over HTTP, verify and write their pages."""
+    cases = {"test_case": job.rows()[0][1], "example_book": import_csv(Path("datasets/example_book"))}
+    ore = Path(os.environ.get("RISKSCRIBE_ORE", "../shared/data/ore")) / "example_77"
+    if ore.exists():
+        cases["ore_example_77"] = import_ore(ore, Path("datasets/ore_limits/example_77.yaml"))
+    else:
+        click.echo("ORE sample reports not found; set RISKSCRIBE_ORE to their folder to report on example_77 too")
+    model = job.out / "export" / "merged"
+    key, port, folder = secrets.token_urlsafe(24), serve.free_port(), job.out / "demo"
+    arguments = serve.command(llamafactory_cli(), job.recipe("api.yaml"), model)
+    about = {"name": f"{job.name}, {job.profile} profile", "manifest": sha256(job.out / "export" / manifest.NAME)}
+    with serve.running(arguments, environment(), key, port, folder / "server.log") as url:
+        for name, case in tqdm(cases.items(), desc="reports", unit="report"):
+            write_json(folder / name / "case.json", case)
+            answer = reporting.ask_api(case, url, key)
+            findings = reporting.write_verified(folder / name, case, answer, about)
+            reporting.tell(folder / name, case, findings)
+    return True
+
+
+STAGES = {"data": data, "baseline": baseline, "train": train, "eval": evaluate, "export": export, "demo": demo}

@@ -1,0 +1,75 @@
+"""A manifest is pending until its run is complete, and a run is current only while nothing it names has changed."""
+
+import json
+
+import pytest
+
+from riskscribe import manifest
+from riskscribe.errors import InputError
+
+INPUTS, SETTINGS = {"base": "aa"}, {"seed": 1, "days": [1, 2]}
+
+
+def completed(folder):
+    record = manifest.start(folder, "train", inputs=INPUTS, settings=SETTINGS, command=["riskscribe"])
+    (folder / "out.bin").write_bytes(b"weights")
+    manifest.finish(folder, record, ["out.bin"])
+
+
+def current(folder, stage="train", inputs=INPUTS, settings=SETTINGS) -> bool:
+    return manifest.is_current(folder, stage, inputs, settings)
+
+
+def test_pending_first_then_complete(tmp_path):
+    record = manifest.start(tmp_path, "train", inputs=INPUTS, settings=SETTINGS)
+    pending = manifest.load(tmp_path)
+    assert pending == record and (pending.status, pending.outputs, pending.finished) == ("pending", {}, None)
+    assert pending.packages["riskscribe"] and pending.machine["cores"] >= 1
+    assert not current(tmp_path)
+    completed(tmp_path)
+    done = manifest.load(tmp_path)
+    assert done.status == "complete" and done.seconds >= 0 and done.finished >= done.started
+    assert done.outputs == {"out.bin": "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"}
+    assert current(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"stage": "data"}, {"inputs": {"base": "bb"}}, {"inputs": {}}, {"settings": SETTINGS | {"seed": 2}}]
+)
+def test_another_run_is_not_current(tmp_path, asked):
+    completed(tmp_path)
+    assert not current(tmp_path, **asked)
+
+
+def test_an_altered_or_missing_output_is_not_current(tmp_path):
+    completed(tmp_path)
+    (tmp_path / "out.bin").write_bytes(b"WEIGHTS")
+    assert not current(tmp_path)
+    (tmp_path / "out.bin").unlink()
+    assert not current(tmp_path)
+
+
+def test_no_manifest(tmp_path):
+    assert manifest.load(tmp_path) is None
+    assert not current(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"stage": "train", "started": "now", "status": "done"}'])
+def test_a_broken_manifest_is_refused(tmp_path, text):
+    (tmp_path / manifest.NAME).write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        manifest.load(tmp_path)
+
+
+def test_a_failing_run_leaves_a_pending_manifest(tmp_path):
+    record = manifest.start(tmp_path, "train")
+    with pytest.raises(FileNotFoundError):
+        manifest.finish(tmp_path, record, ["never-written.bin"])
+    assert json.loads((tmp_path / manifest.NAME).read_text())["status"] == "pending"
+
+
+def test_outside_a_repository_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    record = manifest.start(tmp_path / "run", "train")
+    assert (record.commit, record.dirty) == (None, None)
