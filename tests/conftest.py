@@ -1,4 +1,4 @@
-"""Fixtures: a tiny random Qwen2 with a tokenizer of its own, and a dataset folder of a few rows. Nothing is downloaded."""
+"""Fixtures: a tiny random Qwen2 with its own tokenizer, and a dataset folder of a few rows. Nothing is downloaded."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[[int], Path]:
-    """Makes a LLaMA-Factory dataset folder: `rows` and `rows_few_shot` are the first rows of the quick training split."""
+    """Makes a LLaMA-Factory dataset folder; `rows` and `rows_few_shot` are the first of the quick training split."""
 
     def make(count: int) -> Path:
         folder = tmp_path / "data"

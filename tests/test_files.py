@@ -4,7 +4,7 @@ import os
 import stat
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskscribe import files
@@ -123,6 +123,7 @@ def test_bad_yaml_names_its_place(tmp_path, text, message):
     assert "\n" not in str(refusal.value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False, allow_infinity=False)), max_size=5))
 def test_lines_come_back_as_they_were_written(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"

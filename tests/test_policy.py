@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskscribe import policy as rules
@@ -135,6 +135,7 @@ def test_coverage_counts_positions_in_the_base_currency():
     assert rules.coverage_pct(make()) == 100.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=80) | st.sampled_from(WORDS), min_size=1, max_size=4))
 def test_a_note_changes_nothing(texts):
     limits = [{"use": 100.0}, {"use": 126.0, "flagged": True}, {"use": 96, "measure": "var"}]
@@ -143,6 +144,7 @@ def test_a_note_changes_nothing(texts):
     assert rules.assess(loud) == rules.assess(quiet)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 300), st.sampled_from(["delta", "var"]), st.booleans()), min_size=1, max_size=5),
     st.floats(0, 100),
@@ -155,6 +157,7 @@ def test_more_use_never_lowers_the_level(limits, more):
     assert level(more) >= level(0)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e12), st.floats(0.1, 1.0), st.floats(0, 3))
 def test_the_indicative_reduction_returns_the_limit_to_soft(hard, soft, use):
     one = Limit.model_validate(limit(0, use * hard) | {"hard": hard, "soft": soft * hard})

@@ -4,7 +4,7 @@ import copy
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from riskscribe import prompt
@@ -152,6 +152,7 @@ def test_a_utilisation_is_not_rounded_across_a_threshold(value, text):
 SCALE = {"bn": 1e9, "m": 1e6, "k": 1e3, "亿": 1e8, "万": 1e4, "": 1.0}
 
 
+@settings(deadline=None)
 @given(
     st.floats(-1e11, 1e11), st.floats(-1, 1), st.sampled_from(["en", "zh"]), st.sampled_from(["money", "percent"])
 )  # fmt: skip
@@ -167,6 +168,7 @@ def test_an_amount_never_crosses_a_boundary(boundary, gap, language, unit):
     assert abs(shown * scale - value) <= (0.0051 if scale > 1e4 else 0.051) * scale
 
 
+@settings(deadline=None)
 @given(st.floats(0, 300))
 def test_a_utilisation_never_crosses_a_threshold(value):
     shown = float(prompt.utilisation(value).rstrip("%"))
@@ -195,6 +197,7 @@ def test_a_hostile_note_stays_in_its_line(text, language):
     assert not re.search(r"<[|｜/a-z]", hostile)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_note_forges_a_line(text):
     assume(text.strip())

@@ -164,11 +164,12 @@ def converters(monkeypatch, table: dict[str, tasks.Task]) -> dict:
 
 
 def tasks_of_this_prompt() -> dict[str, tasks.Task]:
-    """riskscribe.lf.tasks executed again, so that it reads prompt.SALT as it is now."""
+    """The tasks with the salt that riskscribe.lf.tasks would take from prompt.SALT as it is now."""
     spec = importlib.util.find_spec("riskscribe.lf.tasks")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.TASKS
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    # the functions stay those of the imported module: copies of them are not what a run would pickle
+    return {name: dataclasses.replace(task, salt=again.TASKS[name].salt) for name, task in tasks.TASKS.items()}
 
 
 def dataset_args(name: str):

@@ -164,8 +164,9 @@ def _actions(case: Case, report: Report, official: rules.Assessment) -> Iterator
             message = f"{limit.id}: the indicative reduction is {right}, the statement has another"
             yield Finding(code="wrong_action", path=f"{path}.statement", message=message, evidence=[limit.id])
     for act in official.actions:
-        taken = any(one.action == act.action and act.evidence[0] in one.evidence for one in report.recommended_actions)
-        if act.action == "reduce_exposure" and not taken:
+        if act.action == "reduce_exposure" and not any(
+            one.action == act.action and act.evidence[0] in one.evidence for one in report.recommended_actions
+        ):
             message = f"reduce_exposure on {act.evidence[0]} is missing: an unapproved breach"
             yield Finding(code="wrong_action", path="recommended_actions", message=message, evidence=act.evidence)
 
