@@ -13,6 +13,7 @@ import sys
 MODULES = frozenset(
     (
         "llamafactory.chat.hf_engine",
+        "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.train.sft.metric",
         "llamafactory.train.sft.trainer",

@@ -31,7 +31,7 @@ def python(code: str, **more: str) -> subprocess.CompletedProcess:
 
 
 def ours(stderr: str) -> list[str]:
-    return [line for line in stderr.splitlines() if "riskscribe" in line]
+    return [line for line in stderr.splitlines() if line.startswith("riskscribe: ")]
 
 
 # a package of the same name with the same module and nothing else: what is tested is our hook, and upstream's own
@@ -74,6 +74,13 @@ def test_real_converter_knows_the_formats_once():
     names, same = json.loads(run.stdout.splitlines()[-1])
     assert set(FORMATS) < set(names) and "alpaca" in names and same
     assert ours(run.stderr) == []
+
+
+def test_installed_hook_is_the_one_in_the_repository():
+    """An editable install copies the hook module: after a change, install again."""
+    hook = importlib.import_module("riskscribe_hook")
+    source = ROOT / "plugins" / "riskscribe_hook.py"
+    assert Path(hook.__file__).read_text() == source.read_text(), "run: uv pip install --no-deps -e ."
 
 
 def test_every_module_is_attached_in_process():
@@ -303,7 +310,7 @@ def test_response_logits_give_upstreams_loss_and_gradient(trainer_and_batch, mon
         trainer.model.zero_grad()
         loss = compute(trainer, trainer.model, dict(batch))
         loss.backward()
-        return float(loss), [one.grad.clone() for one in trainer.model.parameters() if one.grad is not None]
+        return float(loss.detach()), [one.grad.clone() for one in trainer.model.parameters() if one.grad is not None]
 
     trainer.model.train()
     (loss, gradients), (expected, expected_gradients) = map(loss_and_gradients, (ours_, upstream))

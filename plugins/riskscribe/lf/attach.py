@@ -41,10 +41,7 @@ def add_formats(module: ModuleType) -> None:
         # part of the pickled converter, and so of the datasets cache's fingerprint: a new prompt is not served stale
         salt: str = ""
         task: str = ""
-
-        def __post_init__(self):
-            self.file = Path(self.data_args.dataset_dir) / self.dataset_attr.dataset_name
-            CASES.add(self.file)
+        file: Path = Path()
 
         def __call__(self, example):
             task = TASKS[self.task]
@@ -63,7 +60,10 @@ def add_formats(module: ModuleType) -> None:
     for task in TASKS.values():
 
         def converter(dataset_attr, data_args, task=task):
-            return TaskConverter(dataset_attr, data_args, salt=task.salt, task=task.name)
+            file = Path(data_args.dataset_dir) / dataset_attr.dataset_name
+            # not inside the class: CASES would be pickled into the fingerprint, and what was read before would change it
+            CASES.add(file)
+            return TaskConverter(dataset_attr, data_args, salt=task.salt, task=task.name, file=file)
 
         if task.name not in module.DATASET_CONVERTERS:
             module.register_dataset_converter(task.name, converter)
@@ -139,6 +139,14 @@ def show_inputs_to_metric(module: ModuleType) -> None:
         return upstream(model_args, data_args, training_args, *rest, **options)
 
     module.run_sft = run_sft
+    decode_faster(module)
+
+
+def decode_faster(module: ModuleType) -> None:
+    """Less copying while decoding on a CPU, for prediction and for the API. Upstream: transformers; see decode.py."""
+    from riskscribe.lf.decode import install
+
+    install()
 
 
 def obey_recipe_decoding(module: ModuleType) -> None:
@@ -165,6 +173,7 @@ def obey_recipe_decoding(module: ModuleType) -> None:
 
 
 ATTACHMENTS = {
+    "llamafactory.chat.hf_engine": decode_faster,
     "llamafactory.chat.hf_engine": obey_recipe_decoding,
     "llamafactory.data.converter": add_formats,
     "llamafactory.train.sft.metric": add_metric,

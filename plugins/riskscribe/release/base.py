@@ -41,6 +41,7 @@ def _tokenizer(source: Path, config):
         tokenizer_object=backend,
         clean_up_tokenization_spaces=False,
         model_max_length=8192,
+        model_input_names=["input_ids", "attention_mask"],
         chat_template=converted.chat_template,
         **{name: backend.id_to_token(token_id) for name, token_id in ids.items()},
     )
