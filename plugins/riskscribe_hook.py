@@ -13,7 +13,6 @@ import sys
 MODULES = frozenset(
     (
         "llamafactory.chat.hf_engine",
-        "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.train.sft.metric",
         "llamafactory.train.sft.trainer",

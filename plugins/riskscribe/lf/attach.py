@@ -61,7 +61,7 @@ def add_formats(module: ModuleType) -> None:
 
         def converter(dataset_attr, data_args, task=task):
             file = Path(data_args.dataset_dir) / dataset_attr.dataset_name
-            # not inside the class: CASES would be pickled into the fingerprint, and what was read before would change it
+            # not inside the class: CASES would be pickled into the fingerprint, which would change with what was read
             CASES.add(file)
             return TaskConverter(dataset_attr, data_args, salt=task.salt, task=task.name, file=file)
 
@@ -170,10 +170,10 @@ def obey_recipe_decoding(module: ModuleType) -> None:
             self.model.generation_config = GenerationConfig(**ids)
 
     engine.__init__ = __init__
+    decode_faster(module)
 
 
 ATTACHMENTS = {
-    "llamafactory.chat.hf_engine": decode_faster,
     "llamafactory.chat.hf_engine": obey_recipe_decoding,
     "llamafactory.data.converter": add_formats,
     "llamafactory.train.sft.metric": add_metric,
