@@ -61,7 +61,7 @@ def add_formats(module: ModuleType) -> None:
 
         def converter(dataset_attr, data_args, task=task):
             file = Path(data_args.dataset_dir) / dataset_attr.dataset_name
-            # not inside the class: CASES would be pickled into the fingerprint, which would change with what was read
+            # not in the class: CASES would be pickled into the fingerprint, which would then depend on what was read
             CASES.add(file)
             return TaskConverter(dataset_attr, data_args, salt=task.salt, task=task.name, file=file)
 
