@@ -277,17 +277,19 @@ def baseline(job: Job) -> bool:
 
 
 def train(job: Job) -> bool:
-    """QLoRA fine-tuning; an interrupted run goes on from its last checkpoint."""
+    """Fine-tuning by the profile's recipe (LoRA or QLoRA); an interrupted run goes on from its last checkpoint."""
+    name = job.settings["train"].get("recipe", "sft_qlora.yaml")
 
     def work(folder: Path, record: manifest.Manifest) -> list[str]:
         overrides = {**job.settings["train"], "output_dir": folder / "adapter"}
+        overrides.pop("recipe", None)
         adapter = folder / "adapter"
         if adapter.exists() and not any(adapter.glob("checkpoint-*")):
             shutil.rmtree(adapter)  # it stopped before its first checkpoint: nothing to resume
-        record.command = _llamafactory("train", job.recipe("sft_qlora.yaml"), overrides, folder / "llamafactory.log")
+        record.command = _llamafactory("train", job.recipe(name), overrides, folder / "llamafactory.log")
         return _names(folder)
 
-    return _staged(job, "train", ["sft_qlora.yaml"], work)
+    return _staged(job, "train", [name], work)
 
 
 def evaluate(job: Job) -> bool:
