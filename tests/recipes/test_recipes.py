@@ -180,7 +180,7 @@ def test_profiles_override_the_recipes_fairly(path):
     recipes = {"baseline": "predict_base", "train": "sft_qlora", "eval": "predict_tuned"}
     for name, profile in profiles.items():
         for stage, recipe in recipes.items():
-            known = load(path.with_name(f"{recipe}.yaml")).keys() | {"max_samples"}
+            known = load(path.with_name(f"{recipe}.yaml")).keys() | {"max_samples", "recipe"}
             assert profile[stage].keys() <= known, f"{name}: {stage}"
         base, tuned = profile["baseline"], profile["eval"]
         assert base.get("max_new_tokens") == tuned.get("max_new_tokens")
