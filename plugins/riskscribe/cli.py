@@ -243,11 +243,9 @@ def score(data_file: Path, predictions: Path, out: Path) -> None:
     """Score predictions (ours or LLaMA-Factory's) on a split file: records.jsonl and metrics.json."""
     from riskscribe.data.splits import read_rows
     from riskscribe.evaluate import score as scoring
-    from riskscribe.files import sha256
 
-    records = scoring.score_file([(row.book, row.case) for row in read_rows(data_file)], predictions)
-    about = {"data": data_file.stem, "data_sha256": sha256(data_file), "predictions_sha256": sha256(predictions)}
-    scoring.write_scores(out, records, about)
+    rows = [(row.book, row.case) for row in read_rows(data_file)]
+    records = scoring.score_run(rows, data_file, predictions, out)
     for name, value in scoring.summary(records).items():
         click.echo(f"{name}: {value:g}")
 

@@ -227,12 +227,6 @@ def _staged(job: Job, stage: str, recipes: list[str], work) -> bool:
     return True
 
 
-def _score(job: Job, folder: Path, predictions: Path) -> dict[str, Any]:
-    records = score.score_file(job.rows(), predictions)
-    about = {"data": job.test.stem, "data_sha256": sha256(job.test), "predictions_sha256": sha256(predictions)}
-    return score.write_scores(folder, records, about)
-
-
 def _names(folder: Path) -> list[str]:
     """Every finished file of a stage but its manifest, for the hashes."""
     return sorted(
@@ -265,12 +259,12 @@ def baseline(job: Job) -> bool:
         for name, write in fixed.items():
             path = folder / name / "predictions.jsonl"
             write_lines(path, [{"case_id": case.case_id, "predict": write(case).to_json()} for _, case in rows])
-            _score(job, folder / name, path)
+            score.score_run(job.rows(), job.test, path, folder / name)
         target = folder / "base_few_shot"
         overrides = {**job.settings["baseline"], "output_dir": target / "predict"}
         recipe = job.recipe("predict_base.yaml")
         record.command = _llamafactory("train", recipe, overrides, target / "llamafactory.log")
-        _score(job, target, target / "predict" / "generated_predictions.jsonl")
+        score.score_run(job.rows(), job.test, target / "predict" / "generated_predictions.jsonl", target)
         return _names(folder)
 
     return _staged(job, "baseline", ["predict_base.yaml"], work)
@@ -305,7 +299,7 @@ def evaluate(job: Job) -> bool:
         record.command = _llamafactory(
             "train", job.recipe("predict_tuned.yaml"), overrides, target / "llamafactory.log"
         )
-        _score(job, target, target / "predict" / "generated_predictions.jsonl")
+        score.score_run(job.rows(), job.test, target / "predict" / "generated_predictions.jsonl", target)
         found = compare.compare(
             [*(job.out / "baseline" / one for one in COLUMNS), target], f"{job.name}: {job.profile} profile"
         )

@@ -19,7 +19,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate.grounding import ground_report
 from riskscribe.evaluate.parse import parse_report
 from riskscribe.evaluate.verify import Finding, citations, verify
-from riskscribe.files import read_lines, write_json, write_lines
+from riskscribe.files import read_lines, sha256, write_json, write_lines
 from riskscribe.policy import assess
 from riskscribe.prompt import case_id_in
 from riskscribe.report import LEVELS, Level, Report
@@ -279,6 +279,14 @@ def write_scores(out: Path, records: list[Record], about: dict[str, Any]) -> dic
     write_lines(Path(out) / "records.jsonl", [one.model_dump(mode="json") for one in records])
     write_json(Path(out) / "metrics.json", metrics)
     return metrics
+
+
+def score_run(rows: list[tuple[str, Case]], data: Path, predictions: Path, out: Path) -> list[Record]:
+    """Score a predictions file against the rows of the split file `data` and write the scores with both hashes."""
+    records = score_file(rows, predictions)
+    about = {"data": data.stem, "data_sha256": sha256(data), "predictions_sha256": sha256(predictions)}
+    write_scores(out, records, about)
+    return records
 
 
 def constant_report(level: Level) -> Report:
