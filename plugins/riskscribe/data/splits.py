@@ -118,15 +118,15 @@ def _interleave(rows: list[dict]) -> list[dict]:
     return sorted(rows, key=lambda row: sha256_text(row["case"]))
 
 
-def _quick(rows: list[dict], count: int, short: bool) -> list[dict]:
-    """English rows, the same number of every level; `short` takes them from the shorter half (training in minutes)."""
-    english = [row for row in rows if row["language"] == "en"]
-    if short:
-        sizes = sorted(len(row["case"]) + len(row["report"]) for row in english)
-        english = [row for row in english if len(row["case"]) + len(row["report"]) <= sizes[len(sizes) // 2]]
+def _quick(rows: list[dict], count: int) -> list[dict]:
+    """English rows for a run of minutes: the same number of every level, from the shorter half of each."""
     chosen: list[dict] = []
     for level in LEVELS:
-        chosen += [row for row in english if row["level"] == level][: count // len(LEVELS)]
+        fits = [row for row in rows if (row["language"], row["level"]) == ("en", level)]
+        sizes = sorted(len(row["case"]) + len(row["report"]) for row in fits)
+        half = sizes[(len(sizes) - 1) // 2] if sizes else 0
+        short = [row for row in fits if len(row["case"]) + len(row["report"]) <= half]
+        chosen += short[: count // len(LEVELS)]
     return _interleave(chosen)
 
 
@@ -165,9 +165,7 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
             rows = [row for language in ("en", "zh") for row in _generate(config, name, language, pool, bar)]
             written[name] = _interleave(rows)
     written |= {
-        f"{name}_quick": _quick(written[name], count, short=name == "train")
-        for name, count in QUICK.items()
-        if name in written
+        f"{name}_quick": _quick(written[name], count) for name, count in QUICK.items() if name in written
     }
     if "train" in written:
         written["examples"] = _examples(written["train"])
