@@ -1,19 +1,45 @@
-"""Greedy decoding on a CPU with the same arithmetic and less copying.
+"""Greedy decoding of a batch on a CPU: the same arithmetic, less of it, and a bar that shows it.
 
-transformers copies the whole key-value cache twice a token: `torch.cat` to append to it, and `repeat_kv` to give every
+Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once. transformers copies the whole key-value cache twice a token: `torch.cat` to append to it, and `repeat_kv` to give every
 query head its own copy of the keys its group shares. Here the cache grows in place inside a buffer with room, and the
-query heads of a group attend as rows of one query. Only one-token steps on a CPU without gradients take this way.
-Upstream: transformers cache_utils.py (DynamicLayer.update), integrations/sdpa_attention.py.
+query heads of a group attend as rows of one query. Nothing changes on a GPU or where gradients are wanted.
+Upstream: transformers cache_utils.py (DynamicLayer.update), integrations/sdpa_attention.py, generation/utils.py.
 """
 
 from functools import wraps
 
+from tqdm import tqdm
+
 ROOM = 256
+# below this many tokens the extra pass costs more than it saves
+SHARED = 128
+
+
+def share_prefix(ids, mask, pad: int):
+    """Left-padded prompts (batch, length) laid out as [shared beginning][padding][rest of each].
+
+    Returns the new ids and mask, of the same shape, and the length of the shared beginning (0: nothing to share).
+    Positions are counted along the mask, so padding in the middle is as good as padding in front.
+    """
+    first = mask.argmax(dim=1)
+    # one token at least must be left to predict from
+    reach = int((ids.shape[1] - first).min()) - 1
+    rows = [row[start : start + reach] for row, start in zip(ids, first.tolist(), strict=True)]
+    alike = 0 if reach < 1 else int(sum(row == rows[0] for row in rows).eq(len(rows)).cumprod(dim=0).sum())
+    if len(rows) < 2 or alike < SHARED:
+        return ids, mask, 0
+    new_ids, new_mask = ids.new_full(ids.shape, pad), mask.new_zeros(mask.shape)
+    new_ids[:, :alike], new_mask[:, :alike] = rows[0][:alike], 1
+    for i, start in enumerate(first.tolist()):
+        rest = ids[i, start + alike :]
+        new_ids[i, -len(rest) :], new_mask[i, -len(rest) :] = rest, 1
+    return new_ids, new_mask, alike
 
 
 def install() -> None:
     """Attach to transformers; idempotent."""
     import torch
+    from transformers import DynamicCache, GenerationMixin, StoppingCriteria
     from transformers.cache_utils import DynamicLayer
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -21,6 +47,38 @@ def install() -> None:
         return
     upstream_update = DynamicLayer.update
     upstream_attention = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    upstream_generate = GenerationMixin.generate
+
+    class Bar(StoppingCriteria):
+        """Stops nothing: shows how far a batch is, which takes minutes."""
+
+        def __init__(self, total: int):
+            self.bar = tqdm(total=total, desc="tokens an answer, at most", leave=False)
+
+        def __call__(self, input_ids, scores, **options):
+            self.bar.update()
+            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    @wraps(upstream_generate)
+    def generate(self, *rest, **options):
+        ids, mask = options.get("input_ids"), options.get("attention_mask")
+        if rest or ids is None or mask is None or ids.device.type != "cpu" or len(ids) < 2:
+            return upstream_generate(self, *rest, **options)
+        config = options.get("generation_config") or self.generation_config
+        total = options.get("max_new_tokens") or config.max_new_tokens
+        ids, mask, alike = share_prefix(ids, mask, config.pad_token_id or 0)
+        if alike and options.get("past_key_values") is None:
+            cache = DynamicCache(config=self.config)
+            with torch.no_grad():
+                self(input_ids=ids[:1, :alike], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(ids))
+            options |= {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
+        bar = Bar(total)
+        criteria = [*(options.pop("stopping_criteria", None) or []), bar]
+        try:
+            return upstream_generate(self, **options, stopping_criteria=criteria)
+        finally:
+            bar.bar.close()
 
     @wraps(upstream_update)
     def update(self, key_states, value_states, cache_kwargs=None):
@@ -66,5 +124,6 @@ def install() -> None:
         )
         return grouped.reshape(batch, 1, heads, width), None
 
+    GenerationMixin.generate = generate
     DynamicLayer.update = update
     ALL_ATTENTION_FUNCTIONS["sdpa"] = attention
