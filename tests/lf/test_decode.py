@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from riskscribe.lf import decode
 from transformers import AutoModelForCausalLM, GenerationMixin
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from riskscribe.lf import decode
 
 PAD = 0
 

@@ -1,6 +1,5 @@
 """What the plugin adds to LLaMA-Factory, and that it never breaks it."""
 
-import dataclasses
 import importlib.util
 import json
 import os
@@ -170,15 +169,6 @@ def converters(monkeypatch, table: dict[str, tasks.Task]) -> dict:
     return fresh
 
 
-def tasks_of_this_prompt() -> dict[str, tasks.Task]:
-    """The tasks with the salt that riskscribe.lf.tasks would take from prompt.SALT as it is now."""
-    spec = importlib.util.find_spec("riskscribe.lf.tasks")
-    again = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(again)
-    # the functions stay those of the imported module: copies of them are not what a run would pickle
-    return {name: dataclasses.replace(task, salt=again.TASKS[name].salt) for name, task in tasks.TASKS.items()}
-
-
 def dataset_args(name: str):
     from llamafactory.data.parser import DatasetAttr
     from llamafactory.hparams import DataArguments
@@ -188,18 +178,30 @@ def dataset_args(name: str):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_new_prompt_is_not_served_from_the_old_cache(name, monkeypatch):
+@pytest.mark.parametrize("changes", ["prompt", "policy", "examples"])
+def test_what_changes_a_prompt_is_not_served_from_the_old_cache(name, changes, monkeypatch, tmp_path):
     from datasets import Dataset
 
+    examples = tmp_path / "examples.jsonl"
+    examples.write_bytes((TEST_ROWS.parent / "examples.jsonl").read_bytes())
+    monkeypatch.setattr(tasks, "_examples", lambda file: examples)
+
     def fingerprint() -> str:
-        one = converters(monkeypatch, tasks_of_this_prompt())[name](*dataset_args(name))
+        one = converters(monkeypatch, tasks.TASKS)[name](*dataset_args(name))
         rows = [json.loads(line) for line in TEST_ROWS.read_text(encoding="utf-8").splitlines()[:1]]
         return Dataset.from_list(rows).map(one, remove_columns=list(rows[0]))._fingerprint
 
     before = fingerprint()
     assert fingerprint() == before, "the cache would never be used"
-    monkeypatch.setattr(prompt, "SALT", prompt.SALT + " changed")
-    assert fingerprint() != before
+    if changes == "prompt":
+        monkeypatch.setattr(prompt, "SALT", prompt.SALT + " changed")
+    elif changes == "policy":
+        house = tasks.default_policy().model_copy(update={"near_limit_pct": 85.0})
+        monkeypatch.setattr(tasks, "default_policy", lambda: house)
+    else:
+        examples.write_bytes(examples.read_bytes() + b"\n")
+    shows_examples = name.endswith("few_shot")
+    assert (fingerprint() != before) == (changes != "examples" or shows_examples)
 
 
 def test_fingerprint_does_not_depend_on_what_was_read_before(monkeypatch):
@@ -446,4 +448,4 @@ def test_tasks_are_what_the_registry_names():
     assert {one["formatting"] for one in registry.values()} <= tasks.TASKS.keys()
     for entry in registry.values():
         assert (ROOT / "dataset_info" / entry["file_name"]).exists()
-    assert all(dataclasses.replace(one) == one and one.salt for one in tasks.TASKS.values())
+    assert all(one.salt(TEST_ROWS) for one in tasks.TASKS.values())

@@ -164,9 +164,7 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
         for name in config.splits:
             rows = [row for language in ("en", "zh") for row in _generate(config, name, language, pool, bar)]
             written[name] = _interleave(rows)
-    written |= {
-        f"{name}_quick": _quick(written[name], count) for name, count in QUICK.items() if name in written
-    }
+    written |= {f"{name}_quick": _quick(written[name], count) for name, count in QUICK.items() if name in written}
     if "train" in written:
         written["examples"] = _examples(written["train"])
         shown = {row["case"] for row in written["examples"]}

@@ -63,7 +63,7 @@ def add_formats(module: ModuleType) -> None:
             file = Path(data_args.dataset_dir) / dataset_attr.dataset_name
             # not in the class: CASES would be pickled into the fingerprint, which would then depend on what was read
             CASES.add(file)
-            return TaskConverter(dataset_attr, data_args, salt=task.salt, task=task.name, file=file)
+            return TaskConverter(dataset_attr, data_args, salt=task.salt(file), task=task.name, file=file)
 
         if task.name not in module.DATASET_CONVERTERS:
             module.register_dataset_converter(task.name, converter)

@@ -1,8 +1,9 @@
 """Greedy decoding of a batch on a CPU: the same arithmetic, less of it, and a bar that shows it.
 
-Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once. transformers copies the whole key-value cache twice a token: `torch.cat` to append to it, and `repeat_kv` to give every
-query head its own copy of the keys its group shares. Here the cache grows in place inside a buffer with room, and the
-query heads of a group attend as rows of one query. Nothing changes on a GPU or where gradients are wanted.
+Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once. transformers
+copies the whole key-value cache twice a token: `torch.cat` to append to it, and `repeat_kv` to give every query head its
+own copy of the keys its group shares. Here the cache grows in place inside a buffer with room, and the query heads of a
+group attend as rows of one query. Nothing changes on a GPU or where gradients are wanted.
 Upstream: transformers cache_utils.py (DynamicLayer.update), integrations/sdpa_attention.py, generation/utils.py.
 """
 

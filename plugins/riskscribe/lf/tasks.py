@@ -10,7 +10,8 @@ from typing import Any
 from riskscribe import prompt
 from riskscribe.case import Case
 from riskscribe.data.splits import read_row, read_rows
-from riskscribe.files import read_lines
+from riskscribe.files import read_lines, sha256
+from riskscribe.policy import default_policy
 from riskscribe.schema import report_outline
 
 
@@ -19,11 +20,11 @@ class Task:
     """What LLaMA-Factory needs to know of a kind of dataset.
 
     `messages(row, file)` gives the chat messages ending with the user's; `answer(row)` the text to learn.
-    `salt` changes whenever either would: the datasets cache is keyed by it.
+    `salt(file)` changes whenever either would: the datasets cache is keyed by it.
     """
 
     name: str
-    salt: str
+    salt: Callable[[Path], str]
     messages: Callable[[dict[str, Any], Path], list[dict[str, str]]]
     answer: Callable[[dict[str, Any]], str]
 
@@ -36,10 +37,19 @@ def _report_answer(row: dict[str, Any]) -> str:
     return read_row(row, "row").report.to_json()
 
 
+def _report_salt(file: Path) -> str:
+    # the policy's thresholds decide to how many decimals a utilisation is shown
+    return f"{prompt.SALT}, {default_policy()!r}"
+
+
+def _examples(file: Path) -> Path:
+    return file.parent / "examples.jsonl"
+
+
 @cache
 def worked_examples(file: Path, language: str) -> tuple:
     """The (case, report) pairs of `language` in examples.jsonl beside a split file."""
-    rows = read_rows(file.parent / "examples.jsonl")
+    rows = read_rows(_examples(file))
     return tuple((row.case, row.report) for row in rows if row.language == language)
 
 
@@ -48,12 +58,18 @@ def _few_shot_messages(row: dict[str, Any], file: Path) -> list[dict[str, str]]:
     return prompt.messages(case, list(worked_examples(file, case.language)), report_outline())
 
 
+def _few_shot_salt(file: Path) -> str:
+    # without examples the rendering says so
+    examples = sha256(_examples(file)) if _examples(file).exists() else ""
+    return f"{_report_salt(file)}, {report_outline()}, {examples}"
+
+
 TASKS = {
     task.name: task
     for task in (
-        Task("risk_report", prompt.SALT, _report_messages, _report_answer),
+        Task("risk_report", _report_salt, _report_messages, _report_answer),
         # the same rows as a base model deserves them: with the schema and two worked examples
-        Task("risk_report_few_shot", prompt.SALT, _few_shot_messages, _report_answer),
+        Task("risk_report_few_shot", _few_shot_salt, _few_shot_messages, _report_answer),
     )
 }
 

@@ -153,13 +153,7 @@ class Reports:
 
 def read_limits(path: Path) -> LimitsFile:
     """Read a limits file. Raises InputError naming the field."""
-    try:
-        value = read_yaml(path)
-    except (ValueError, RecursionError) as error:  # an impossible date such as 2024-02-31
-        raise InputError(f"{path}: not YAML ({error})") from None
-    except InputError as error:  # some YAML messages run over two lines
-        raise InputError(" ".join(str(error).split())) from None
-    return validate(LimitsFile, value, str(path))
+    return validate(LimitsFile, read_yaml(path), str(path))
 
 
 def read_npv(reports: Reports) -> None:
