@@ -78,6 +78,23 @@ def test_tokens_are_upstreams(tiny_model, upstream, name):
     assert shared_first == (name not in ("unequal lengths", "a single row"))
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_over_a_shared_beginning_is_attention(masked):
+    torch.manual_seed(0)
+    batch_, heads, group, width, length, shared = 3, 2, 4, 16, 40, 25
+    query = torch.randn(batch_, heads, group, width)
+    key, value = (torch.randn(batch_, heads, length, width) for _ in range(2))
+    for one in (key, value):
+        one[:, :, :shared] = one[:1, :, :shared]
+    mask = None
+    if masked:  # padding in the middle, as share_prefix leaves it
+        mask = torch.ones(batch_, 1, 1, length, dtype=torch.bool)
+        mask[1, ..., shared : shared + 5] = False
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3)
+    found = decode.shared_attention(query, key, value, mask, 0.3, shared)
+    torch.testing.assert_close(found, expected)
+
+
 @given(st.data())
 def test_a_layout_keeps_every_prompt(data):
     alike = data.draw(st.lists(st.integers(1, 9), min_size=0, max_size=2 * decode.SHARED))

@@ -5,6 +5,7 @@ One override makes the 24 GB GPU recipes parse and run here: `use_cpu=true`. Wit
 """
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -151,11 +152,8 @@ def test_tested_merged_and_served_are_one_model(folder, parsed):
     tuned, export, api = (load(folder / f"{one}.yaml") for one in ("predict_tuned", "export", "api"))
     assert tuned["infer_dtype"] == export["infer_dtype"] == api["infer_dtype"]
     assert tuned["model_name_or_path"] == export["model_name_or_path"]
-    assert (
-        tuned["adapter_name_or_path"]
-        == export["adapter_name_or_path"]
-        == load(folder / "sft_qlora.yaml")["output_dir"]
-    )
+    trained = load(folder / load(folder / "profiles.yaml")["full"]["train"].get("recipe", "sft_qlora.yaml"))
+    assert tuned["adapter_name_or_path"] == export["adapter_name_or_path"] == trained["output_dir"]
     assert export["export_dir"] == api["model_name_or_path"]
     assert export["export_legacy_format"] is False
     assert tuned["template"] == export["template"] == api["template"]
@@ -251,3 +249,46 @@ def test_qwen_export_is_in_the_stated_type(qwen_runs, tiny_model):
     assert merged.keys() == base.keys()
     assert not (qwen_runs / "merged" / "quantization_config").exists()
     assert "quantization_config" not in json.loads((qwen_runs / "merged" / "config.json").read_text())
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(tiny_model, make_dataset, tmp_path):
+    from llamafactory.train.tuner import run_exp
+
+    recipe = load(ROOT / "recipes" / "smollm2_135m" / "sft_lora.yaml") | {
+        "model_name_or_path": str(tiny_model),
+        "dataset_dir": str(make_dataset(6)),
+        "dataset": "rows",
+        "output_dir": str(tmp_path / "adapter"),
+        "logging_steps": 1,
+        "save_steps": 1,
+        "plot_loss": False,
+    }
+    run_exp(recipe | {"max_steps": 1})
+    # a mark that only a run which reads the checkpoint can know of
+    held = tmp_path / "adapter" / "checkpoint-1" / "trainer_state.json"
+    state = json.loads(held.read_text())
+    state["log_history"][0]["loss"] = 123.0
+    held.write_text(json.dumps(state))
+    run_exp(recipe | {"max_steps": 2})
+    state = json.loads((tmp_path / "adapter" / "trainer_state.json").read_text())
+    assert state["global_step"] == 2
+    assert [one["loss"] for one in state["log_history"] if "loss" in one][0] == 123.0
+
+
+@pytest.mark.slow
+def test_answers_have_room_for_the_longest_gold_and_a_fifth(tmp_path):
+    from transformers import AutoTokenizer
+
+    from riskscribe.data.splits import read_rows
+    from riskscribe.release import base
+
+    base.build(tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base", trust_remote_code=False)
+    profiles = load(ROOT / "recipes" / "smollm2_135m" / "profiles.yaml")
+    for name in ("quick", "full"):
+        golds = [row.report.to_json() for row in read_rows(ROOT / profiles[name]["test"])]
+        longest = max(len(one) for one in tokenizer(golds)["input_ids"])
+        assert profiles[name]["eval"]["max_new_tokens"] == math.ceil(1.2 * longest)
+    for recipe in ("predict_base", "predict_tuned", "api"):
+        path = ROOT / "recipes" / "smollm2_135m" / f"{recipe}.yaml"
+        assert load(path)["max_new_tokens"] == profiles["full"]["eval"]["max_new_tokens"]

@@ -1,9 +1,10 @@
 """Greedy decoding of a batch on a CPU: the same arithmetic, less of it, and a bar that shows it.
 
-Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once. transformers
-copies the whole key-value cache twice a token: `torch.cat` to append to it, and `repeat_kv` to give every query head its
-own copy of the keys its group shares. Here the cache grows in place inside a buffer with room, and the query heads of a
-group attend as rows of one query. Nothing changes on a GPU or where gradients are wanted.
+Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once, and read once a
+token for the whole batch (as in Hydragen, arXiv:2402.05099). transformers copies the whole key-value cache twice a
+token: `torch.cat` to append to it, and `repeat_kv` to give every query head its own copy of the keys its group shares.
+Here the cache grows in place inside a buffer with room, and the query heads of a group attend as rows of one query.
+Nothing changes on a GPU or where gradients are wanted.
 Upstream: transformers cache_utils.py (DynamicLayer.update), integrations/sdpa_attention.py, generation/utils.py.
 """
 
@@ -37,6 +38,27 @@ def share_prefix(ids, mask, pad: int):
     return new_ids, new_mask, alike
 
 
+def shared_attention(query, key, value, mask, scale: float, shared: int):
+    """One token's attention when the first `shared` keys and values are the same in every row.
+
+    query (batch, key heads, group, width), key and value (batch, key heads, length, width), boolean mask that
+    broadcasts to (batch, key heads, group, length) or None. One softmax over both parts, so nothing is approximated.
+    """
+    import torch
+
+    batch, heads, group, width = query.shape
+    query = query * scale
+    rows = query.transpose(0, 1).reshape(heads, batch * group, width)
+    first = (rows @ key[0, :, :shared].mT).view(heads, batch, group, shared).transpose(0, 1)
+    rest = query @ key[:, :, shared:].mT
+    if mask is not None:
+        rest = rest.masked_fill(~mask[..., shared:], float("-inf"))
+    weights = torch.cat([first, rest], dim=-1).softmax(dim=-1)
+    rows = weights[..., :shared].transpose(0, 1).reshape(heads, batch * group, shared)
+    found = (rows @ value[0, :, :shared]).view(heads, batch, group, width).transpose(0, 1)
+    return found + weights[..., shared:] @ value[:, :, shared:]
+
+
 def install() -> None:
     """Attach to transformers; idempotent."""
     import torch
@@ -68,11 +90,17 @@ def install() -> None:
         config = options.get("generation_config") or self.generation_config
         total = options.get("max_new_tokens") or config.max_new_tokens
         ids, mask, alike = share_prefix(ids, mask, config.pad_token_id or 0)
-        if alike and options.get("past_key_values") is None:
-            cache = DynamicCache(config=self.config)
+        cache = DynamicCache(config=self.config)
+        # beams repeat the prompts, not the cache; a sliding window would count the padding in the middle
+        plain = all(type(layer) is DynamicLayer for layer in cache.layers) and all(
+            (options.get(name) or getattr(config, name)) == 1 for name in ("num_beams", "num_return_sequences")
+        )
+        if alike and plain and options.get("past_key_values") is None:
             with torch.no_grad():
                 self(input_ids=ids[:1, :alike], past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache.batch_repeat_interleave(len(ids))
+            for layer in cache.layers:
+                layer.shared = alike
             options |= {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
         bar = Bar(total)
         criteria = [*(options.pop("stopping_criteria", None) or []), bar]
@@ -101,6 +129,8 @@ def install() -> None:
                 setattr(self, f"_{name}_buffer", buffer)
             buffer[..., before:after, :] = states
             setattr(self, name, buffer[..., :after, :])
+        # all that the attention function is handed of a cache is its tensors
+        self.keys.shared = getattr(self, "shared", 0)
         return self.keys, self.values
 
     @wraps(upstream_attention)
@@ -119,10 +149,15 @@ def install() -> None:
                 module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
             )
         batch, heads, _, width = query.shape
+        query = query.reshape(batch, heads // groups, groups, width)
         mask = None if attention_mask is None else attention_mask[..., : key.shape[-2]].expand(-1, -1, groups, -1)
-        grouped = torch.nn.functional.scaled_dot_product_attention(
-            query.reshape(batch, heads // groups, groups, width), key, value, attn_mask=mask, scale=scaling
-        )
+        shared = getattr(key, "shared", 0)
+        if shared and (mask is None or mask.dtype is torch.bool):
+            grouped = shared_attention(query, key, value, mask, scaling or width**-0.5, shared)
+        else:
+            grouped = torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, scale=scaling
+            )
         return grouped.reshape(batch, 1, heads, width), None
 
     GenerationMixin.generate = generate
