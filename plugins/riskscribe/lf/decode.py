@@ -17,6 +17,15 @@ ROOM = 256
 SHARED = 128
 
 
+def alike_rows(ids, mask) -> list[list[int]]:
+    """Row numbers of left-padded prompts in groups that begin alike (English, Chinese); the others make one group."""
+    groups: dict[tuple, list[int]] = {}
+    for i, (row, start) in enumerate(zip(ids.tolist(), mask.argmax(dim=1).tolist(), strict=True)):
+        groups.setdefault(tuple(row[start : start + SHARED]), []).append(i)
+    alone = [i for one in groups.values() if len(one) == 1 for i in one]
+    return [one for one in groups.values() if len(one) > 1] + [alone] * bool(alone)
+
+
 def share_prefix(ids, mask, pad: int):
     """Left-padded prompts (batch, length) laid out as [shared beginning][padding][rest of each].
 
@@ -88,6 +97,13 @@ def install() -> None:
         if rest or ids is None or mask is None or ids.device.type != "cpu" or len(ids) < 2:
             return upstream_generate(self, *rest, **options)
         config = options.get("generation_config") or self.generation_config
+        groups = alike_rows(ids, mask)
+        if len(groups) > 1 and not (options.get("return_dict_in_generate") or config.return_dict_in_generate):
+            parts = [generate(self, **options | {"input_ids": ids[g], "attention_mask": mask[g]}) for g in groups]
+            found = ids.new_full((len(ids), max(one.shape[1] for one in parts)), config.pad_token_id or 0)
+            for group, one in zip(groups, parts, strict=True):
+                found[group, : one.shape[1]] = one
+            return found
         total = options.get("max_new_tokens") or config.max_new_tokens
         ids, mask, alike = share_prefix(ids, mask, config.pad_token_id or 0)
         cache = DynamicCache(config=self.config)
