@@ -97,14 +97,21 @@ def install() -> None:
         if rest or ids is None or mask is None or ids.device.type != "cpu" or len(ids) < 2:
             return upstream_generate(self, *rest, **options)
         config = options.get("generation_config") or self.generation_config
-        groups = alike_rows(ids, mask)
-        if len(groups) > 1 and not (options.get("return_dict_in_generate") or config.return_dict_in_generate):
-            parts = [generate(self, **options | {"input_ids": ids[g], "attention_mask": mask[g]}) for g in groups]
-            found = ids.new_full((len(ids), max(one.shape[1] for one in parts)), config.pad_token_id or 0)
-            for group, one in zip(groups, parts, strict=True):
-                found[group, : one.shape[1]] = one
-            return found
         total = options.get("max_new_tokens") or config.max_new_tokens
+        groups = alike_rows(ids, mask)
+        if (
+            total
+            and len(groups) > 1
+            and not (options.get("return_dict_in_generate") or config.return_dict_in_generate)
+        ):
+            width, pad = ids.shape[1], config.pad_token_id or 0
+            found = ids.new_full((len(ids), width + total), pad)
+            for group in groups:
+                blank = width - int(mask[group].sum(dim=1).max())
+                inputs = {"input_ids": ids[group, blank:], "attention_mask": mask[group, blank:]}
+                one = generate(self, **options | inputs)
+                found[group, blank : blank + one.shape[1]] = one
+            return found
         ids, mask, alike = share_prefix(ids, mask, config.pad_token_id or 0)
         cache = DynamicCache(config=self.config)
         # beams repeat the prompts, not the cache; a sliding window would count the padding in the middle
