@@ -259,12 +259,12 @@ def baseline(job: Job) -> bool:
         for name, write in fixed.items():
             path = folder / name / "predictions.jsonl"
             write_lines(path, [{"case_id": case.case_id, "predict": write(case).to_json()} for _, case in rows])
-            score.score_run(job.rows(), job.test, path, folder / name)
+            score.score_run(rows, job.test, path, folder / name)
         target = folder / "base_few_shot"
         overrides = {**job.settings["baseline"], "output_dir": target / "predict"}
         recipe = job.recipe("predict_base.yaml")
         record.command = _llamafactory("train", recipe, overrides, target / "llamafactory.log")
-        score.score_run(job.rows(), job.test, target / "predict" / "generated_predictions.jsonl", target)
+        score.score_run(rows, job.test, target / "predict" / "generated_predictions.jsonl", target)
         return _names(folder)
 
     return _staged(job, "baseline", ["predict_base.yaml"], work)

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from riskscribe.lf import decode
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
@@ -129,7 +130,7 @@ def keep_response_logits(module: ModuleType) -> None:
 
 
 def show_inputs_to_metric(module: ModuleType) -> None:
-    """Generated answers reach the metric together with their prompts. Upstream: train/sft/workflow.py, run_sft."""
+    """Answers reach the metric with their prompts, sooner (decode.py). Upstream: train/sft/workflow.py, run_sft."""
     upstream = module.run_sft
 
     @wraps(upstream)
@@ -139,14 +140,7 @@ def show_inputs_to_metric(module: ModuleType) -> None:
         return upstream(model_args, data_args, training_args, *rest, **options)
 
     module.run_sft = run_sft
-    decode_faster(module)
-
-
-def decode_faster(module: ModuleType) -> None:
-    """Less copying while decoding on a CPU, for prediction and for the API. Upstream: transformers; see decode.py."""
-    from riskscribe.lf.decode import install
-
-    install()
+    decode.install()
 
 
 def obey_recipe_decoding(module: ModuleType) -> None:
@@ -170,7 +164,7 @@ def obey_recipe_decoding(module: ModuleType) -> None:
             self.model.generation_config = GenerationConfig(**ids)
 
     engine.__init__ = __init__
-    decode_faster(module)
+    decode.install()
 
 
 ATTACHMENTS = {
