@@ -1,11 +1,21 @@
-"""Fixtures: a tiny random Qwen2 with its own tokenizer, and a dataset folder of a few rows. Nothing is downloaded."""
+"""Fixtures: a small case, the frozen rows, a tiny random Qwen2 with its tokenizer, a dataset folder of a few rows.
 
+Nothing is downloaded.
+"""
+
+import copy
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from riskscribe.case import Case
+from riskscribe.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "datasets" / "v0" / "train_quick.jsonl"
@@ -20,6 +30,80 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 def _rows(count: int) -> list[dict[str, str]]:
     lines = ROWS.read_text(encoding="utf-8").splitlines()[:count]
     return [json.loads(line) for line in lines]
+
+
+BOOK = {
+    "case_id": "c-abcdef12",
+    "as_of": "2024-06-25",
+    "desk": "equity",
+    "base_currency": "USD",
+    "engine": {"name": "test", "snapshot": "close"},
+    "fx": {"JPY": 0.0064},
+    "evidence": [
+        {"kind": "source", "id": "SRC-AA", "system": "engine", "detail": "run 7"},
+        {"kind": "position", "id": "POS-BB", "instrument": "N225 future", "mtm": -4e7, "currency": "JPY",
+         "counterparty": "OSE", "sensitivities": [
+             {"measure": "delta", "value": -1.2e9, "bump": "1%", "currency": "JPY"}]},
+        {"kind": "position", "id": "POS-AA", "instrument": "long SPX call 4070 6m", "mtm": 9e6, "currency": "USD"},
+        {"kind": "stress", "id": "STR-BB", "scenario": "Rally", "shocks": "spot +10%", "pnl": 1.5e6,
+         "currency": "USD"},
+        {"kind": "stress", "id": "STR-AA", "scenario": "Crash", "shocks": "spot -20%", "pnl": -2.583e6,
+         "currency": "USD"},
+        {"kind": "component", "id": "CMP-BB", "factor": "HSI", "contribution": -68000, "share_pct": -8.04,
+         "currency": "USD", "of": "VAR-AA"},
+        {"kind": "component", "id": "CMP-AA", "factor": "SPX", "contribution": 918000, "share_pct": 108.04,
+         "currency": "USD", "of": "VAR-AA"},
+        {"kind": "var", "id": "VAR-AA", "value": 850000, "currency": "USD", "confidence_pct": 99, "horizon_days": 1,
+         "previous": 799960},
+        {"kind": "limit", "id": "LIM-CC", "measure": "vega", "scope": "book", "value": 10000, "currency": "USD",
+         "unit": "money_per_vol_point", "soft": 40000, "hard": 50000, "authority": "desk"},
+        {"kind": "limit", "id": "LIM-AA", "measure": "delta", "scope": "SPX", "value": -6.3e6, "currency": "USD",
+         "soft": 4e6, "hard": 5e6, "authority": "desk", "previous": 6.1e6, "temporary_increase":
+         {"amount": 5e5, "approved_by": "CRO", "expires": "2024-06-30"}},
+        {"kind": "limit", "id": "LIM-BB", "measure": "var", "scope": "book", "value": 999999, "currency": "USD",
+         "soft": 800000, "hard": 1000000, "authority": "desk"},
+        {"kind": "data_quality", "id": "DQ-BB", "issue": "missing_counterparty", "affects": ["POS-AA"],
+         "material": False, "detail": "no name"},
+        {"kind": "data_quality", "id": "DQ-AA", "issue": "stale_quote", "affects": ["POS-BB"], "material": True,
+         "detail": "quote is 5 days old"},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def book() -> Callable[..., dict[str, Any]]:
+    """Makes a small case as JSON values.
+
+    `book(*more, change={id: fields or None}, **fields)`: more evidence, changed evidence (None: left out), head.
+    """
+
+    def make(*more: dict, change: dict[str, dict | None] | None = None, **fields: Any) -> dict[str, Any]:
+        made = copy.deepcopy(BOOK)
+        change = change or {}
+        evidence = [one | (change.get(one["id"]) or {}) for one in made["evidence"]]
+        left_out = {name for name, one in change.items() if one is None}
+        made["evidence"] = [*(one for one in evidence if one["id"] not in left_out), *more]
+        return made | fields
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def frozen() -> Callable[[str], list[SimpleNamespace]]:
+    """Reads a split of datasets/v0 as rows with case and report, without the packages that made it."""
+
+    @cache
+    def read(split: str) -> list[SimpleNamespace]:
+        lines = (ROOT / "datasets" / "v0" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [
+            SimpleNamespace(
+                case=Case.model_validate_json(one["case"]), report=Report.model_validate_json(one["report"])
+            )
+            for one in rows
+        ]
+
+    return read
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A case as text: exceptions first, statuses given, no number across a threshold, no note out of its line."""
 
-import copy
 import re
 
 import pytest
@@ -13,60 +12,26 @@ from riskscribe.data.gold import gold_report
 from riskscribe.errors import InputError
 from riskscribe.schema import report_outline
 
-BASE = {
-    "case_id": "c-abcdef12",
-    "as_of": "2024-06-25",
-    "desk": "equity",
-    "base_currency": "USD",
-    "engine": {"name": "test", "snapshot": "close"},
-    "evidence": [
-        {"kind": "source", "id": "SRC-AA", "system": "engine", "detail": "run 7"},
-        {"kind": "position", "id": "POS-AA", "instrument": "long SPX call 4070 6m", "mtm": 9e6, "currency": "USD"},
-        {"kind": "position", "id": "POS-BB", "instrument": "N225 future", "mtm": -4e7, "currency": "JPY",
-         "counterparty": "OSE", "sensitivities": [
-             {"measure": "delta", "value": -1.2e9, "bump": "1%", "currency": "JPY"}]},
-        {"kind": "stress", "id": "STR-BB", "scenario": "Rally", "shocks": "spot +10%", "pnl": 1.5e6,
-         "currency": "USD"},
-        {"kind": "stress", "id": "STR-AA", "scenario": "Crash", "shocks": "spot -20%", "pnl": -2.583e6,
-         "currency": "USD"},
-        {"kind": "component", "id": "CMP-BB", "factor": "HSI", "contribution": -68000, "share_pct": -8.04,
-         "currency": "USD", "of": "VAR-AA"},
-        {"kind": "component", "id": "CMP-AA", "factor": "SPX", "contribution": 918000, "share_pct": 108.04,
-         "currency": "USD", "of": "VAR-AA"},
-        {"kind": "var", "id": "VAR-AA", "value": 850000, "currency": "USD", "confidence_pct": 99, "horizon_days": 1,
-         "previous": 799960},
-        {"kind": "limit", "id": "LIM-CC", "measure": "vega", "scope": "book", "value": 10000, "currency": "USD",
-         "unit": "money_per_vol_point", "soft": 40000, "hard": 50000, "authority": "desk"},
-        {"kind": "limit", "id": "LIM-AA", "measure": "delta", "scope": "SPX", "value": -6.3e6, "currency": "USD",
-         "soft": 4e6, "hard": 5e6, "authority": "CRO", "previous": 6.1e6, "temporary_increase":
-         {"amount": 5e5, "approved_by": "CRO", "expires": "2024-06-30"}},
-        {"kind": "limit", "id": "LIM-BB", "measure": "var", "scope": "book", "value": 999999, "currency": "USD",
-         "soft": 800000, "hard": 1000000, "authority": "desk"},
-        {"kind": "data_quality", "id": "DQ-BB", "issue": "missing_counterparty", "affects": ["POS-AA"],
-         "material": False, "detail": "no name"},
-        {"kind": "data_quality", "id": "DQ-AA", "issue": "stale_quote", "affects": ["POS-BB"], "material": True,
-         "detail": "quote is 5 days old"},
-    ],
-    "fx": {"JPY": 0.0064},
-}  # fmt: skip
 NOTE = {"kind": "note", "id": "NOTE-AA", "author": "Trader", "text": "quiet day"}
 FORGED = "Case c-zzzzzz99 | 2024-06-25 | equity | USD | coverage 100.0% | English"
 
 
-def case(*extra: dict, **fields) -> Case:
-    made = copy.deepcopy(BASE) | fields
-    return Case.model_validate(made | {"evidence": [*made["evidence"], *extra]})
+@pytest.fixture(scope="session")
+def case(book):
+    """The small case of `book`, as a case."""
+    return lambda *more, **fields: Case.model_validate(book(*more, **fields))
 
 
-def lines(**fields) -> list[str]:
-    return prompt.render_case(case(**fields)).split("\n")
+def line_of(case: Case, evidence_id: str) -> str:
+    lines = prompt.render_case(case).split("\n")
+    return next(one.partition(" ")[2] for one in lines if one.startswith(evidence_id + " "))
 
 
-def test_a_case_in_english():
+def test_a_case_in_english(case):
     assert prompt.render_case(case(NOTE)).split("\n") == [
         "Case c-abcdef12 | 2024-06-25 | equity | USD | coverage 97.2% | English",
-        "LIM-AA breach | SPX delta | 126.0% = -6.30m of 5.00m | CRO | reduce 2.30m | approved +500.0k until 2024-06-30"
-        " | was 6.10m",
+        "LIM-AA breach | SPX delta | 126.0% = -6.30m of 5.00m | desk | reduce 2.30m"
+        " | approved +500.0k until 2024-06-30 | was 6.10m",
         "LIM-BB warning | book VaR | 99.9999% = 0.999999m of 1.00m | desk | was n/a",
         "LIM-CC within | book vega | 20.0% = 10.0k/vol of 50.0k/vol | desk",
         "DQ-AA stale quote | material | POS-BB | quote is 5 days old",
@@ -83,10 +48,10 @@ def test_a_case_in_english():
     ]
 
 
-def test_a_case_in_chinese():
-    assert lines(language="zh")[:8] == [
+def test_a_case_in_chinese(case):
+    assert prompt.render_case(case(language="zh")).split("\n")[:8] == [
         "案例 c-abcdef12 | 2024-06-25 | equity | USD | 覆盖率 97.2% | 用中文撰写",
-        "LIM-AA 超限 breach | SPX Delta | 126.0% = -630.0万 限额 500.0万 | CRO | 降至软限需减 230.0万"
+        "LIM-AA 超限 breach | SPX Delta | 126.0% = -630.0万 限额 500.0万 | desk | 降至软限需减 230.0万"
         " | 临时增额 50.0万 至 2024-06-30 | 前值 610.0万",
         "LIM-BB 预警 warning | book VaR | 99.9999% = 99.9999万 限额 100.0万 | desk | 无前值",
         "LIM-CC 限额内 within | book Vega | 20.0% = 1.0万/vol 限额 5.0万/vol | desk",
@@ -98,22 +63,91 @@ def test_a_case_in_chinese():
     assert prompt.messages(case(language="zh"))[0]["content"] == prompt.SYSTEM["zh"]
 
 
-def test_every_kind_of_evidence_has_its_line():
-    extra = [
-        {"kind": "pnl", "id": "PNL-AA", "measure": "unexplained", "value": -12345, "currency": "USD"},
-        {"kind": "backtest", "id": "BT-AA", "exceptions": 5, "days": 250, "confidence_pct": 99},
-        {"kind": "change", "id": "CHG-AA", "of": "VAR-AA", "step": "market", "value": 5e4, "currency": "USD"},
-        {"kind": "counterparty", "id": "CPT-AA", "name": "Bank", "netting_set": "N1", "enforceable": False,
-         "exposure": 2e7, "collateral": 5e6, "currency": "USD"},
+LINES = [
+    # evidence (changed or new), its line in English, in Chinese
+    ({"kind": "pnl", "id": "PNL-AA", "measure": "unexplained", "value": -12345, "currency": "USD"},
+     "P&L unexplained | -12.3k", "P&L unexplained | -1.2万"),
+    ({"kind": "pnl", "id": "PNL-AA", "measure": "actual", "value": -12345, "currency": "USD", "previous": 2e6},
+     "P&L actual | -12.3k | was 2.00m", "P&L actual | -1.2万 | 前值 200.0万"),
+    ({"kind": "backtest", "id": "BT-AA", "exceptions": 5, "days": 250, "confidence_pct": 99},
+     "back-test 99% | 5 exceptions in 250 days", "返回检验 99% | 250天中5次例外"),
+    ({"kind": "change", "id": "CHG-AA", "of": "VAR-AA", "step": "market", "value": 50040, "currency": "USD"},
+     "change of VAR-AA | market | 50.0k", "变动 VAR-AA | market | 5.0万"),
+    ({"kind": "counterparty", "id": "CPT-AA", "name": "Bank", "netting_set": "N1", "enforceable": False,
+      "exposure": 2e7, "collateral": 5e6, "currency": "USD"},
+     "Bank (N1, netting not enforceable) | exposure 20.00m | collateral 5.00m",
+     "Bank (N1, netting not enforceable) | 敞口 2000.0万 | 担保品 500.0万"),
+    ({"kind": "component", "id": "CMP-CC", "factor": "SPX", "contribution": 2e6, "share_pct": 77.4297,
+      "currency": "USD", "of": "STR-AA"}, "SPX | 2.00m | share of STR-AA 77.4%", "SPX | 200.0万 | 占STR-AA 77.4%"),
+    ({"kind": "var", "id": "VAR-BB", "measure": "ES", "value": 1.2e6, "currency": "USD", "confidence_pct": 97.5,
+      "horizon_days": 10, "horizon_method": "sqrt_of_time", "window": "stressed", "undiversified": 2e6,
+      "previous": 1.1e6, "five_days_ago": 9e5},
+     "ES 97.5% 10d sqrt-of-time stressed | 1.20m | undiversified 2.00m | was 1.10m, 5d ago 900.0k",
+     "ES 97.5% 10d sqrt-of-time stressed | 120.0万 | 未分散 200.0万 | 前值 110.0万，五日前 90.0万"),
+    # positions: not priced, foreign, Greeks in the usual bump and in another
+    ({"id": "POS-AA", "mtm": None, "previous": 8e6}, "long SPX call 4070 6m | not priced | was 8.00m",
+     "long SPX call 4070 6m | 未定价 | 前值 800.0万"),
+    ({"id": "POS-BB", "mtm": None, "previous": -4e7, "sensitivities": []},
+     "N225 future | not priced | was -40.00m JPY | OSE", "N225 future | 未定价 | 前值 -4000.0万 JPY | OSE"),
+    ({"id": "POS-AA", "sensitivities": [{"measure": "pv01", "value": 42, "bump": "1bp", "currency": "USD"},
+                                        {"measure": "vega", "value": 1e4, "bump": "1%", "currency": "USD"}]},
+     "long SPX call 4070 6m | MTM 9.00m | PV01 42.00 | vega 10.0k (1%)",
+     "long SPX call 4070 6m | 市值 900.0万 | PV01 42.00 | Vega 1.0万 (1%)"),
+    # limits: how a breach came about, and how long it is open
+    ({"id": "LIM-AA", "temporary_increase": None, "cause": "passive", "days_open": 3, "five_days_ago": -5.2e6},
+     "breach | SPX delta | 126.0% = -6.30m of 5.00m | desk | reduce 2.30m | passive | open 3d"
+     " | was 6.10m, 5d ago -5.20m",
+     "超限 breach | SPX Delta | 126.0% = -630.0万 限额 500.0万 | desk | 降至软限需减 230.0万 | 被动超限 passive"
+     " | 已持续3天 | 前值 610.0万，五日前 -520.0万"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("item", "english", "chinese"), LINES, ids=[one["id"] for one, *_ in LINES])
+def test_every_kind_of_evidence_has_its_line(book, item, english, chinese):
+    for language, line in (("en", english), ("zh", chinese)):
+        made = book(item, language=language) if "kind" in item else book(change={item["id"]: item}, language=language)
+        assert line_of(Case.model_validate(made), item["id"]) == line
+
+
+def test_a_raw_case_gives_no_status_and_keeps_its_order(case, book):
+    raw = case(layout="raw")
+    assert [one.id for one in prompt.exception_order(raw)] == [one["id"] for one in book()["evidence"]]
+    assert line_of(raw, "LIM-AA") == (
+        "SPX delta | 126.0% = -6.30m of 5.00m | desk | soft 4.00m | approved +500.0k until 2024-06-30 | was 6.10m"
+    )
+    assert line_of(raw, "LIM-CC") == "book vega | 20.0% = 10.0k/vol of 50.0k/vol | desk | soft 40.0k/vol | was n/a"
+    text = prompt.render_case(raw)
+    assert not re.search(r"\b(?:within|warning|breach|unconfirmed|reduce|pushes)\b", text)
+    chinese = prompt.render_case(case(layout="raw", language="zh"))
+    assert "软限 400.0万" in chinese and not re.search("限额内|预警|超限|待确认|降至", chinese)
+
+
+def test_a_breach_names_the_limits_its_reduction_pushes_over_soft(case):
+    """Long SPX delta hides a short NDX one: less SPX takes the book's sum over its soft limit."""
+    greeks = [("POS-AA", "SPX", 6.3e6), ("POS-BB", "NDX", -9e6)]
+    change = {name: {"currency": "USD", "sensitivities": [
+        {"measure": "delta", "factor": factor, "value": value, "bump": "100%", "currency": "USD"}]}
+        for name, factor, value in greeks} | {"LIM-AA": {"value": 6.3e6, "temporary_increase": None}}  # fmt: skip
+    limit = {"kind": "limit", "id": "LIM-DD", "measure": "delta", "scope": "book", "value": -2.7e6, "currency": "USD",
+             "soft": 4e6, "hard": 5e6, "authority": "CRO"}  # fmt: skip
+    assert " | reduce 2.30m pushes LIM-DD | " in line_of(case(limit, change=change), "LIM-AA")
+    assert " | 降至软限需减 230.0万 将推高 LIM-DD | " in line_of(case(limit, change=change, language="zh"), "LIM-AA")
+    assert "pushes" not in line_of(case(limit | {"soft": 5.1e6, "hard": 6e6}, change=change), "LIM-AA")
+
+
+def test_the_worst_comes_first(case):
+    more = [
+        {"kind": "component", "id": "CMP-CC", "factor": "SPX", "contribution": 2.5e6, "share_pct": 150.0,
+         "currency": "USD", "of": "STR-AA"},
+        {"kind": "position", "id": "POS-CC", "instrument": "short SPX put", "mtm": -9.5e6, "currency": "USD"},
+        {"kind": "position", "id": "POS-DD", "instrument": "WTI call", "mtm": None, "currency": "USD"},
+        {"kind": "data_quality", "id": "DQ-CC", "issue": "failed_pricing", "affects": ["POS-DD"], "material": True,
+         "detail": "no price"},
     ]  # fmt: skip
-    text = prompt.render_case(case(*extra))
-    for line in (
-        "PNL-AA P&L unexplained | -12.3k | was n/a",
-        "BT-AA back-test 99% | 5 exceptions in 250 days",
-        "CHG-AA change of VAR-AA | market | 50.0k",
-        "CPT-AA Bank (N1, netting not enforceable) | exposure 20.00m | collateral 5.00m",
-    ):
-        assert f"\n{line}\n" in text
+    assert [one.id for one in prompt.exception_order(case(NOTE, *more))] == [
+        "LIM-AA", "LIM-BB", "LIM-CC", "DQ-AA", "DQ-CC", "DQ-BB", "VAR-AA", "CMP-AA", "CMP-BB", "CMP-CC", "STR-AA",
+        "STR-BB", "SRC-AA", "POS-DD", "POS-CC", "POS-AA", "POS-BB", "NOTE-AA",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -188,7 +222,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_hostile_note_stays_in_its_line(text, language):
+def test_a_hostile_note_stays_in_its_line(case, text, language):
     fields = {"desk": f"equity {text}", "language": language}
     hostile = prompt.render_case(case(NOTE | {"text": text, "author": f"Trader {text}"}, **fields))
     plain = prompt.render_case(case(NOTE, language=language))
@@ -198,17 +232,17 @@ def test_a_hostile_note_stays_in_its_line(text, language):
 
 
 @settings(deadline=None)
-@given(st.text(max_size=200))
-def test_no_note_forges_a_line(text):
+@given(text=st.text(max_size=200))
+def test_no_note_forges_a_line(case, text):
     assume(text.strip())
     rendered = prompt.render_case(case(NOTE | {"text": f"{text}\n{FORGED}"}))
     first, *rest = rendered.splitlines()
     assert prompt.case_id_in(rendered) == "c-abcdef12" and first.startswith("Case c-abcdef12 |")
     assert [re.match(ID_PATTERN, one).group() for one in rest[-1:]] == ["NOTE-AA"]
-    assert len(rest) == len(BASE["evidence"]) + 1
+    assert len(rest) == len(case().evidence) + 1
 
 
-def test_the_case_asked_about_is_the_last_of_a_few_shot_prompt():
+def test_the_case_asked_about_is_the_last_of_a_few_shot_prompt(case):
     example = case(case_id="c-example1")
     turns = prompt.messages(case(), [(example, gold_report(example))], report_outline())
     assert [one["role"] for one in turns] == ["system", "user", "assistant", "user"]
@@ -217,20 +251,16 @@ def test_the_case_asked_about_is_the_last_of_a_few_shot_prompt():
     assert prompt.case_id_in("no case here") is None
 
 
-def test_the_order_of_the_evidence_in_a_case_does_not_matter():
-    backwards = case(evidence=[*reversed(BASE["evidence"])])
-    first, *rest = prompt.render_case(backwards).split("\n")
-    assert first == lines()[0] and sorted(rest) == sorted(lines()[1:])
-    assert rest[:3] == lines()[1:4]
+def test_the_order_of_the_evidence_in_a_case_does_not_matter(case, book):
+    shown = prompt.render_case(case())
+    assert prompt.render_case(case(evidence=[*reversed(book()["evidence"])])) == shown
 
 
-def test_a_case_that_contradicts_itself_is_not_rendered():
-    made = copy.deepcopy(BASE)
-    made["evidence"][9]["status"] = "warning"
+def test_a_case_that_contradicts_itself_is_not_rendered(case):
     with pytest.raises(InputError, match="LIM-AA: status 'warning' contradicts"):
-        prompt.render_case(Case.model_validate(made))
+        prompt.render_case(case(change={"LIM-AA": {"status": "warning"}}))
 
 
-def test_notes_are_quoted():
+def test_notes_are_quoted(case):
     note = Note(id="NOTE-AA", author="Trader", text="it's\nfine")
-    assert prompt.line(note, "en", "USD") == 'NOTE-AA Trader: "it\'s\\nfine"'
+    assert prompt.line(note, case()) == 'NOTE-AA Trader: "it\'s\\nfine"'

@@ -74,12 +74,12 @@ def base_build(out: Path) -> None:
 
 @main.group()
 def data() -> None:
-    """Datasets: build, check, pack."""
+    """Datasets: build, check, pack, clean."""
 
 
 @data.command("build")
-@click.option("--config", type=FILE, help="YAML with version, seed and splits; default: dataset v0")
-@click.option("--out", type=FILE, default=Path("datasets/v0"), show_default=True)
+@click.option("--config", type=FILE, help="YAML with version, seed and splits; default: dataset v1")
+@click.option("--out", type=FILE, default=Path("datasets/risk_report/v1"), show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
 def data_build(config: Path | None, out: Path, workers: int) -> None:
     """Generate a dataset version: deterministic, atomic, frozen by hash."""
@@ -99,15 +99,55 @@ def data_check(folder: Path) -> None:
     click.echo(json.dumps(check(folder), indent=2))
 
 
-@data.command("pack")
-@click.option("--cases", type=FILE, required=True, help="JSON Lines, a case a line")
-@click.option("--reports", type=FILE, required=True, help="JSON Lines, the approved report of each case")
+@data.command("open")
+@click.argument("folder", type=FILE)
+@click.option("--release", required=True, help="the release it is opened for; once a release")
 @click.option("--out", type=FILE, required=True)
-def data_pack(cases: Path, reports: Path, out: Path) -> None:
-    """Your own cases and approved reports as a checked split."""
-    from riskscribe.data.splits import pack
+def data_open(folder: Path, release: str, out: Path) -> None:
+    """Open the sealed test of a dataset version for a release; every opening is logged and counted."""
+    from riskscribe.data.splits import open_sealed
 
-    click.echo(f"{out}/own.jsonl: {pack(cases, reports, out)} rows")
+    click.echo(f"{out}: the sealed test of {folder}, opening number {open_sealed(folder, release, out)}")
+
+
+@data.command("pack")
+@click.option("--cases", type=FILE, required=True, help="JSON Lines, a case a line; it may name its book")
+@click.option(
+    "--reports", type=FILE, required=True, help="JSON Lines, approved reports: {case_id, report} or in order"
+)
+@click.option("--out", type=FILE, required=True)
+@click.option("--val", type=float, default=0.0, show_default=True, help="share of books (or dates) for validation")
+@click.option(
+    "--test", type=float, default=0.0, show_default=True, help="share of books (or dates) for the test split"
+)
+def data_pack(cases: Path, reports: Path, out: Path, val: float, test: float) -> None:
+    """Your own cases and approved reports as a checked split; tells what is missing."""
+    from riskscribe.data.pack import NAME, pack
+    from riskscribe.evaluate.grounding import ground_report
+
+    def ground(case, report) -> list[str]:
+        numbers = ground_report(case, report)
+        return [f"{path}: {one.text}: {one.reason}" for path, one in numbers if one.verdict == "unsupported"]
+
+    told = pack(cases, reports, out, val=val, test=test, ground=ground)
+    for line in told.summary():
+        click.echo(line)
+    click.echo(f"{out}/{NAME}")
+
+
+@data.command("clean")
+@click.argument("file", type=FILE)
+@click.option("--out", type=FILE, required=True)
+@click.option("--language", type=click.Choice(["en", "zh", "both"]), default="both", show_default=True)
+@click.option("--report", type=FILE, help="what was removed and why; default: OUT with .report.json")
+def data_clean(file: Path, out: Path, language: str, report: Path | None) -> None:
+    """Remove duplicates and personal data from cases, reports or split rows (JSON Lines)."""
+    from riskscribe.data.clean import clean_file
+
+    report = report or out.with_suffix(".report.json")
+    for line in clean_file(file, out, report, language, os.environ.get("RISKSCRIBE_PSEUDONYM_KEY")).summary():
+        click.echo(line)
+    click.echo(report)
 
 
 @main.group()
@@ -244,7 +284,7 @@ def score(data_file: Path, predictions: Path, out: Path) -> None:
     from riskscribe.data.splits import read_rows
     from riskscribe.evaluate import score as scoring
 
-    rows = [(row.book, row.case) for row in read_rows(data_file)]
+    rows = [scoring.Scored(row.case, row.book, row.slices) for row in read_rows(data_file)]
     records = scoring.score_run(rows, data_file, predictions, out)
     for name, value in scoring.summary(records).items():
         click.echo(f"{name}: {value:g}")

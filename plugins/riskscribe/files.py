@@ -35,27 +35,38 @@ def one_line(text: str) -> str:
     return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to a temporary name beside `path`, then rename it into place.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it is renamed into place at the end, or removed on failure.
 
     Raises InputError naming the file when it cannot be written; what stood there before stays.
     """
     path = Path(path)
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield temporary
+        with _naming(path):
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to a temporary name beside `path`, then rename it into place.
+
+    Raises InputError naming the file when it cannot be written; what stood there before stays.
+    """
+    _write(path, [text])
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(parts)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -66,8 +77,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:
-    """Write one compact JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Write one compact JSON object a line, one after another: the rows need not fit in memory."""
+    _write(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_text(path: Path) -> str:

@@ -13,7 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from riskscribe.files import read_json, sha256, validate, write_json
 
 NAME = "manifest.json"
-PACKAGES = ("riskscribe", "llamafactory", "torch", "transformers", "peft", "bitsandbytes", "datasets", "QuantLib")
+PACKAGES = (
+    "riskscribe",
+    "llamafactory",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "pyarrow",
+    "QuantLib",
+    "arch",
+    "skfolio",
+)
 
 
 class Manifest(BaseModel):
@@ -35,6 +47,7 @@ class Manifest(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, str] = Field(default_factory=dict, description="path or name -> sha256 of its content")
     outputs: dict[str, str] = Field(default_factory=dict, description="path in this folder -> sha256 of its content")
+    summary: dict[str, Any] = Field(default_factory=dict, description="what the outputs hold, counted")
     parents: list[str] = Field(default_factory=list, description="folders whose manifests this run builds on")
 
 

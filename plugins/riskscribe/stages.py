@@ -21,7 +21,6 @@ import click
 from tqdm import tqdm
 
 from riskscribe import manifest, reporting
-from riskscribe.case import Case
 from riskscribe.data import splits
 from riskscribe.data.gold import gold_report
 from riskscribe.data.import_csv import import_csv
@@ -33,7 +32,7 @@ from riskscribe.page.comparison import write_comparison
 from riskscribe.release import base, serve
 from riskscribe.report import LEVELS
 
-DATA = Path("datasets/v0")
+DATA = Path("datasets/risk_report/v1")
 BASE = Path("exports/base/smollm2_135m")
 NEEDS = {
     "data": [],
@@ -128,9 +127,9 @@ class Job:
             raise InputError(f"{path}: no such recipe")
         return path
 
-    def rows(self) -> list[tuple[str, Case]]:
-        """(book, case) of the profile's test file."""
-        return [(row.book, row.case) for row in splits.read_rows(self.test)]
+    def rows(self) -> list[score.Scored]:
+        """The cases of the profile's test file."""
+        return [score.Scored(row.case, row.book, row.slices) for row in splits.read_rows(self.test)]
 
     def parents(self, stage: str) -> dict[str, str]:
         """Manifest hashes of the stages this one builds on."""
@@ -241,7 +240,8 @@ def data(job: Job) -> bool:
     made = job.embedded and base.build(BASE)
     made |= splits.build(DATA)
     balance = splits.check(DATA)
-    click.echo(", ".join(f"{name}: {one['rows']} rows of {one['books']} books" for name, one in balance.items()))
+    for name, one in balance.items():
+        click.echo(f"{name}: " + (f"{one['rows']} rows of {one['books']} books" if "rows" in one else f"{one}"))
     return made
 
 
@@ -250,7 +250,7 @@ def baseline(job: Job) -> bool:
 
     def work(folder: Path, record: manifest.Manifest) -> list[str]:
         rows = job.rows()
-        counts = Counter(row.level for row in splits.read_rows(DATA / "train.jsonl"))
+        counts = Counter(row["level"] for row in splits.read_records(DATA / "train.parquet"))
         majority = max(LEVELS, key=lambda level: (counts[level], LEVELS.index(level)))
         fixed = {
             "constant": lambda case: score.constant_report(majority),
@@ -258,7 +258,7 @@ def baseline(job: Job) -> bool:
         }
         for name, write in fixed.items():
             path = folder / name / "predictions.jsonl"
-            write_lines(path, [{"case_id": case.case_id, "predict": write(case).to_json()} for _, case in rows])
+            write_lines(path, [{"case_id": one.case.case_id, "predict": write(one.case).to_json()} for one in rows])
             score.score_run(rows, job.test, path, folder / name)
         target = folder / "base_few_shot"
         overrides = {**job.settings["baseline"], "output_dir": target / "predict"}
@@ -323,7 +323,7 @@ def export(job: Job) -> bool:
 
 def demo(job: Job) -> bool:
     """Serve the merged model with a one-run key, ask it for reports over HTTP, verify and write their pages."""
-    cases = {"test_case": job.rows()[0][1], "example_book": import_csv(Path("datasets/example_book"))}
+    cases = {"test_case": job.rows()[0].case, "example_book": import_csv(Path("datasets/example_book"))}
     ore = Path(os.environ.get("RISKSCRIBE_ORE", "../shared/data/ore")) / "example_77"
     if ore.exists():
         cases["ore_example_77"] = import_ore(ore, Path("datasets/ore_limits/example_77.yaml"))

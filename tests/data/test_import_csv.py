@@ -1,12 +1,15 @@
+import csv
+import io
 import math
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from riskscribe.case import Component, DataQuality, Limit, Position, ValueAtRisk
+from riskscribe.case import PREFIX, Component, DataQuality, Issue, Limit, Position, ValueAtRisk
 from riskscribe.data import intake
 from riskscribe.data.gold import gold_report
 from riskscribe.data.import_csv import EXTRAS, TABLES, import_csv
@@ -17,6 +20,11 @@ from riskscribe.prompt import render_case
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "datasets" / "example_book"
+TEMPLATE = ROOT / "datasets" / "templates" / "csv"
+CELLS = st.text(max_size=12) | st.sampled_from(
+    ["", "NaN", "-inf", "1e400", "0", "-0", "-1", "9" * 400, "1" * 5000, "#N/A", "T-1", "V-1", "POS-AB", "USD", "ZZZ",
+     "0001-01-01", "9999-12-31", "2024-02-30", "true", "\ud800", "\x00", '"', "\n", "stress", "percent", "lower", "50"]
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -121,8 +129,8 @@ BAD = [
     ("positions.csv", "1250200.62", "inf", ["line 2", "mtm"]),
     ("positions.csv", "1250200.62", "1e6", ["line 2", "mtm", "exponent"]),
     ("positions.csv", "1250200.62", "9" * 400, ["line 2", "mtm"]),
+    ("positions.csv", "1250200.62", "9" * 20, ["line 2", "mtm", "1e18"]),
     ("positions.csv", "1250200.62", "１２", ["line 2", "mtm"]),
-    ("positions.csv", "1250200.62", "", ["line 2", "mtm", "empty"]),
     ("positions.csv", "HKD", "hkd", ["line 5", "currency", "three capitals"]),
     ("positions.csv", "HKD", "JPY", ["line 5", "currency", "JPY", "fx.csv"]),
     ("positions.csv", "T-1102", "T-1101", ["line 3", "T-1101", "twice", "line 2"]),
@@ -151,7 +159,7 @@ BAD = [
     ("var.csv", "direct", "magic", ["line 2", "horizon_method"]),
     ("components.csv", "c-spx,var-99-1d", "c-spx,var-95", ["line 2", "of", "var-95", "var.csv"]),
     ("components.csv", "c-spx,var-99-1d", "c-spx,T-1101", ["line 2", "of", "var.csv"]),
-    ("components.csv", "-179360.27,USD", "-179360.27,HKD", ["line 2", "currency", "HKD"]),
+    ("components.csv", "-179360.27,USD", "-179360.27,JPY", ["line 2", "currency", "JPY", "fx.csv"]),
     ("stress.csv", '"spot +10%, vol -5"', "", ["line 2", "shocks"]),
     ("fx.csv", "0.1287", "0", ["line 2", "rate", "positive"]),
     ("fx.csv", "HKD", "USD", ["line 2", "currency", "base"]),
@@ -212,12 +220,166 @@ def test_a_byte_that_is_not_utf8_is_named(book):
         import_csv(book)
 
 
-def test_the_readme_documents_every_file_and_column():
-    text = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-    for name, (_, needed, more) in TABLES.items():
+def test_the_dictionary_documents_every_file_and_column():
+    text = (ROOT / "docs" / "import.md").read_text(encoding="utf-8").split("# ORE reports")[0]
+    columns = {name: needed + more for name, (_, needed, more) in TABLES.items()}
+    columns |= {name: needed + more for name, (needed, more) in EXTRAS.items()}
+    for name, own in columns.items():
         section = text.split(f"## {name}")[1].split("\n## ")[0]
-        assert all(f"`{column}`" in section for column in needed + more), name
-    assert all(f"## {name}" in text for name in EXTRAS)
+        head = section.splitlines()[0]
+        missing = [one for one in own if f"`{one}`" not in section and one not in head]
+        assert not missing, (name, missing)
+    for issue in get_args(Issue):
+        if issue in text.split("## data_quality.csv")[1]:
+            continue
+        raise AssertionError(issue)
+
+
+def test_the_template_is_imported_as_it_is():
+    case = import_csv(TEMPLATE)
+    assert {one.name for one in TEMPLATE.iterdir()} == TABLES.keys() | EXTRAS.keys()
+    kinds = {one.kind for one in case.evidence}
+    assert kinds == set(PREFIX)
+    limit = case.of_kind(Limit)[0]
+    # 8.2m EUR at 1.085 against a limit in USD; its previous values too
+    assert (limit.value, limit.previous, limit.five_days_ago) == (8_897_000, 8_571_500, 6_618_500)
+    assert (limit.currency, limit.status) == ("USD", "warning")
+    assert case.of_kind(Position)[0].sensitivities[0].factor == "EURUSD"
+    gold_report(case)
+
+
+def test_every_template_file_names_every_column_and_one_line():
+    for name in TABLES.keys() | EXTRAS.keys() - {"case.csv"}:
+        rows = read_table(TEMPLATE / name, (), None)
+        needed = TABLES[name][1:] if name in TABLES else EXTRAS[name]
+        assert len(rows) == 1 and set(rows[0].cells) == set(needed[0] + needed[1]), name
+
+
+@pytest.fixture
+def template(tmp_path):
+    return Path(shutil.copytree(TEMPLATE, tmp_path / "book"))
+
+
+def test_a_component_in_another_currency_is_converted_to_its_lines(template):
+    change(template, "components.csv", "510000.00,USD,560000.00,492000.00", "470046.08,EUR,516129.03,")
+    one = import_csv(template).of_kind(Component)[0]
+    assert (one.contribution, one.currency, one.previous) == (pytest.approx(510_000), "USD", None)
+    assert one.standalone == pytest.approx(560_000)
+
+
+def test_components_of_a_stress_loss_are_shares_of_the_loss(template):
+    with open(template / "components.csv", "a", encoding="utf-8") as file:
+        file.write("C-2,S-1,EURUSD,240000,USD,,\n")
+    case = import_csv(template)
+    assert [one.share_pct for one in case.of_kind(Component)] == [100, 75]
+    flag = next(one for one in case.of_kind(DataQuality) if one.issue == "contradictory_totals")
+    assert "stress loss is 320000.00" in flag.detail
+
+
+def test_a_position_without_mtm_is_not_priced_and_says_so(template):
+    change(template, "positions.csv", ",240000.00,", ",,")
+    case = import_csv(template)
+    assert case.of_kind(Position)[0].mtm is None
+    flag = next(one for one in case.of_kind(DataQuality) if one.issue == "failed_pricing")
+    assert flag.material and flag.affects == [case.of_kind(Position)[0].id]
+    assert assess(case).assessment_status == "insufficient"
+    assert "not priced | was 251.0k" in render_case(case)
+
+
+def test_an_unpriced_position_that_the_house_explains_is_flagged_once(template):
+    change(template, "positions.csv", ",240000.00,", ",,")
+    change(template, "data_quality.csv", "stale_quote,false", "missing_quote,true")
+    assert [one.issue for one in import_csv(template).of_kind(DataQuality)] == ["missing_quote"]
+
+
+def test_a_large_book_with_unpriced_positions_keeps_its_coverage(template):
+    rows = [f"X-{n},option {n},{'' if n % 5 == 0 else -n},USD,,,,{'' if n == 300 else n},{n}\n" for n in range(1, 301)]
+    for dropped in (rows[:-1], rows):
+        shutil.copy(TEMPLATE / "positions.csv", template / "positions.csv")
+        with open(template / "positions.csv", "a", encoding="utf-8") as file:
+            file.writelines(dropped)
+        case = import_csv(template)
+        assert len(case.of_kind(Position)) <= 11
+        if dropped is rows:  # one position of unknown size leaves the share unknown
+            assert assess(case).coverage_pct == 0
+        else:
+            sizes = [n for n in range(1, 300)]
+            unpriced = sum(n for n in sizes if n % 5 == 0)
+            mtm = 100 * (1 - unpriced / (sum(sizes) + 240_000 * 1.085))
+            alone = 100 * (1 - unpriced / (sum(sizes) + 510_000))
+            assert assess(case).coverage_pct == pytest.approx(min(mtm, alone), abs=1e-6)
+
+
+NEW_BAD = [
+    ("positions.csv", ",EUR,", ",GBP,", ["line 2", "currency", "GBP", "fx.csv"]),
+    ("positions.csv", "251000.00", "nan", ["line 2", "previous", "nan"]),
+    ("positions.csv", "510000.00", "-1", ["line 2", "standalone_var"]),
+    ("sensitivities.csv", "T-1", "L-1", ["line 2", "position", "positions.csv"]),
+    ("sensitivities.csv", "41000.00", "1e999", ["line 2", "value", "exponent"]),
+    ("limits.csv", "6100000.00", "Infinity", ["line 2", "five_days_ago"]),
+    ("limits.csv", "6100000.00,EUR", "6100000.00,CHF", ["line 2", "value_currency", "CHF", "fx.csv"]),
+    ("limits.csv", "money,USD", "percent,USD", ["line 2", "value_currency", "percent"]),
+    ("limits.csv", "2024-12-31", "2024-09-30", ["line 2", "effective_to", "2024-10-18", "in force"]),
+    ("limits.csv", "2024-01-01", "2025-01-01", ["line 2", "effective_from", "in force"]),
+    ("limits.csv", "EUR,,,2024", "EUR,,bad luck,2024", ["line 2", "cause", "passive"]),
+    ("limits.csv", "EUR,,,2024", "EUR,-3,,2024", ["line 2", "days_open"]),
+    ("var.csv", "recent", "future", ["line 2", "window"]),
+    ("var.csv", ",500,5,", ",500,0,", ["line 2", "tail_count"]),
+    ("changes.csv", "18000.00", "17000.00", ["bridge", "residual"]),
+    ("changes.csv", "V-1", "V-9", ["line 2", "of", "V-9"]),
+    ("changes.csv", "market", "weather", ["line 2", "step", "matured"]),
+    ("pnl.csv", "actual", "guessed", ["line 2", "measure"]),
+    ("backtests.csv", "3,250", "3.5,250", ["line 2", "exceptions", "whole"]),
+    ("counterparties.csv", "true", "maybe", ["line 2", "enforceable"]),
+    ("notes.csv", "Trader", "x" * 2001, ["line 2", "author", "2000"]),
+    ("case.csv", "exception", "pretty", ["line 6", "raw"]),
+    ("positions.csv", "id,instrument,mtm", "id;instrument;mtm", ["line 1"]),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "words"), NEW_BAD, ids=[f"{one[0]}-{one[2][:20]}" for one in NEW_BAD])
+def test_bad_input_in_the_further_columns(template, name, old, new, words):
+    test_bad_input_is_one_line_that_says_where_and_what(template, name, old, new, words)
+
+
+def test_a_file_parted_by_semicolons_is_told_so(template):
+    path = template / "positions.csv"
+    path.write_text(path.read_text().replace(",", ";"))
+    with pytest.raises(InputError, match=r"positions.csv: line 1: .*comma"):
+        import_csv(template)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_cell_makes_the_import_raise_anything_but_a_refusal(template, data):
+    name = data.draw(st.sampled_from(sorted(TABLES.keys() | EXTRAS.keys())))
+    original = (TEMPLATE / name).read_text(encoding="utf-8")
+    rows = list(csv.reader(io.StringIO(original)))
+    line = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.integers(0, len(rows[line]) - 1))
+    rows[line][column] = data.draw(CELLS)
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    try:
+        (template / name).write_text(text.getvalue(), encoding="utf-8", errors="surrogatepass")
+        render_case(import_csv(template))
+    except InputError as error:
+        assert "\n" not in str(error)
+    finally:
+        (template / name).write_text(original, encoding="utf-8")
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(TABLES.keys() | EXTRAS.keys())), content=st.text(max_size=120))
+def test_no_file_makes_the_import_raise_anything_but_a_refusal(template, name, content):
+    original = (TEMPLATE / name).read_bytes()
+    try:
+        (template / name).write_text(content, encoding="utf-8", errors="surrogatepass")
+        render_case(import_csv(template))
+    except InputError as error:
+        assert "\n" not in str(error)
+    finally:
+        (template / name).write_bytes(original)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**15), max_value=10**15, places=4))

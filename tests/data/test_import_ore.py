@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from riskscribe.case import Component, DataQuality, Limit, Position, Source, Stress, ValueAtRisk
 from riskscribe.data.gold import gold_report
@@ -95,7 +97,10 @@ def test_a_clean_folder_has_only_the_conversion_flag(ore):
     ore.write(var=VARS)
     ore.set(var={"horizon_days": 1}, limits=[PV01, VAR])
     case = ore.case()
-    assert set(ore.flags()) == {("mixed_currencies", False), ("contradictory_totals", False)}  # the second: ES by name
+    # the second: ES by name; the third: no limit asks for the FX rows
+    assert set(ore.flags()) == {
+        ("mixed_currencies", False), ("contradictory_totals", False), ("partial_coverage", False),
+    }  # fmt: skip
     assert assess(case).assessment_status == "complete"
     assert [one.status for one in case.of_kind(Limit)] == ["within", "warning"]
     assert "npv.csv, sensitivity.csv, stresstest.csv, var.csv" in case.of_kind(Source)[0].detail
@@ -215,13 +220,34 @@ def test_a_delta_that_is_not_available_leaves_the_limit_uncompared(ore):
     assert "#N/A" in ore.flags()[("failed_pricing", True)].detail
 
 
-def test_an_unpriced_trade_is_flagged_and_stands_at_another_reports_npv(ore):
+def test_an_unpriced_trade_has_no_mtm_and_is_named(ore):
     ore.write(npv=[NPVS[0], NPVS[1].replace("-30000.0,EUR,-30000.0", "#N/A,EUR,#N/A")])
     case = ore.case()
     ids = position_ids(case)
-    assert {one.id: one.mtm for one in case.of_kind(Position)}[ids[SWAP]] == -30_000
-    assert ore.flags()[("failed_pricing", True)].affects == [ids[SWAP]]
-    assert assess(case).coverage_pct == pytest.approx(75)
+    assert {one.id: one.mtm for one in case.of_kind(Position)} == {ids[FX]: 90_000, ids[SWAP]: None}
+    flag = ore.flags()[("failed_pricing", True)]
+    assert flag.affects == [ids[SWAP]] and SWAP in flag.detail
+    assert assess(case).assessment_status == "insufficient"  # of unknown size
+    assert "not priced" in render_case(case)
+    gold_report(case)
+
+
+def test_a_trade_that_ore_could_not_build_is_no_zero(ore):
+    """ORE prints a failed trade as type Failed, maturity 2199, NPV 0."""
+    failed = "BAD_1,Failed,2199-12-31,183.901632,0.000000,USD,0.000000,EUR,0.00,USD,0.00,NS,CPTY"
+    ore.write(npv=[*NPVS, failed])
+    case = ore.case()
+    one = next(one for one in case.of_kind(Position) if one.instrument == "BAD_1")
+    assert (one.mtm, one.notional) == (None, None)
+    assert "could not build: 1 (BAD_1)" in ore.flags()[("failed_pricing", True)].detail
+    assert ore.limit(measure="exposure", counterparty="CPTY") is None
+    assert ore.limit(measure="concentration", hard=80) is None
+
+
+def test_an_npv_of_exactly_zero_is_said(ore):
+    ore.write(npv=[*NPVS, NPVS[0].replace(FX, "FX_2").replace("100000.0,USD,90000.0", "0.000000,USD,0.000000")])
+    flag = ore.flags()[("failed_pricing", False)]
+    assert flag.affects == [position_ids(ore.case())["FX_2"]]
 
 
 @pytest.mark.parametrize(
@@ -423,7 +449,8 @@ BAD_REPORTS = [
     ({"npv": [NPVS[0].replace(",EUR,", ",GBP,")]}, ["npv.csv: line 2", "BaseCurrency", "GBP", "EUR"]),
     ({"sensitivity": [DELTAS[0].replace(",EUR,", ",JPY,")]}, ["sensitivity.csv: line 2", "JPY", "fx.JPY"]),
     ({"sensitivity": [DELTAS[0].replace("FXSpot/USDEUR/0/spot", "spot")]}, ["line 2", "Factor_1"]),
-    ({"sensitivity": [DELTAS[0].replace("0.009,", "#N/A,")]}, ["line 2", "ShiftSize_1"]),
+    ({"sensitivity": [DELTAS[0].replace("0.009,", "1%,")]}, ["line 2", "ShiftSize_1"]),
+    ({"sensitivity": [DELTAS[0], DELTAS[0].replace("-5000.00", "-5001.00")]}, ["line 3", "twice", "line 2"]),
     ({"stresstest": [STRESSES[0], STRESSES[0]]}, ["stresstest.csv: line 3", "twice", "down"]),
     ({"var": VARS}, ["var.csv", "var.horizon_days"]),
     ({"var": [VARS[0].replace("All,All,All", "All,FX,All")]}, ["var.csv", "RiskClass"]),
@@ -447,9 +474,13 @@ def refused(ore, words):
 
 
 BAD_LIMITS = [
-    ({"measure": "cs01"}, ["limits.0", "cs01", "open_position"]),
+    ({"measure": "jump_to_default"}, ["limits.0", "jump_to_default", "cs01"]),
     ({"measure": "beta"}, ["limits.0.measure"]),
     ({"measure": "delta", "factor": "WTI"}, ["limits.0", "bump"]),
+    ({"measure": "gamma", "factor": "WTI"}, ["limits.0", "bump"]),
+    ({"measure": "delta", "factor": "WTI", "bump": 1, "bump_pct": 1}, ["limits.0", "bump_pct", "give one"]),
+    ({"measure": "pv01", "days_open": -1}, ["limits.0.days_open"]),
+    ({"measure": "pv01", "effective_to": date(2024, 1, 1)}, ["not in force on 2024-06-30"]),
     ({"measure": "open_position"}, ["limits.0", "factor"]),
     ({"measure": "open_position", "factor": "EUR/USD"}, ["limits.0", "EURUSD"]),
     ({"measure": "exposure"}, ["limits.0", "counterparty"]),
@@ -502,6 +533,252 @@ def test_the_header_may_lack_its_hash_but_no_column(ore):
     ore.case()
     path.write_text(path.read_text().replace("NPV(Base)", "NPV"))
     refused(ore, ["npv.csv: line 1", "'NPV(Base)'", "missing"])
+
+
+# --- further measures ---
+
+CONFIG = "#Key,Factor,BaseValue,ShiftSize"
+CREDIT = [
+    f"{SWAP},{par},SurvivalProbability/ACME/{n}/{n}Y,0.0001,,0.0,EUR,-30000.00,{pnl},#N/A"
+    for par, pnls in (("false", (7, 8)), ("true", (11, 12)))
+    for n, pnl in enumerate(pnls, 1)
+]
+WTI = [
+    f"{FX},false,CommodityCurve/WTI/0/1Y,0.5,,0,EUR,90000,-1000.0,20.0",
+    f"{FX},false,CommodityCurve/WTI/1/2Y,0.4,,0,EUR,90000,-800.0,10.0",
+    f"{FX},false,CommodityCurve/WTI/0/1Y,0.5,CommodityCurve/WTI/1/2Y,0.4,EUR,90000,#N/A,3.0",
+    f"{FX},false,CommodityCurve/WTI/0/1Y,0.5,FXSpot/USDEUR/0/spot,0.009,EUR,90000,#N/A,99.0",
+]
+
+
+def report(ore, name, *lines):
+    (ore.path / name).write_text("\n".join(lines) + "\n")
+
+
+def test_bucket_pv01_takes_one_tenor_or_the_largest(ore):
+    other = f"{SWAP},false,DiscountCurve/EUR/4/10Y,0.0001,,0.0,EUR,-30000.00,-60.00,0.10"
+    ore.write(sensitivity=[*DELTAS, other])
+    assert ore.limit(measure="bucket_pv01", factor="EUR/10Y").value == pytest.approx(-60)
+    one = ore.limit(measure="bucket_pv01", factor="EUR")
+    assert (one.value, one.unit) == (pytest.approx(40 - 450), "money_per_bp")
+    assert ore.limit(measure="bucket_pv01", factor="EUR/7Y") is None
+    assert "no row for EUR/7Y" in ore.flags()[("partial_coverage", True)].detail
+
+
+def test_cs01_reads_par_rows_and_never_hazard_rates(ore):
+    ore.write(sensitivity=[*DELTAS, *CREDIT[:2]])
+    assert ore.limit(measure="cs01") is None
+    assert "hazard" in ore.flags()[("unknown_bump", True)].detail
+    report(ore, "parsensitivity.csv", HEADER["sensitivity.csv"], *CREDIT[2:])
+    assert ore.limit(measure="cs01").value == pytest.approx(23)
+    assert ore.limit(measure="cs01", factor="ACME").value == pytest.approx(23)
+    assert ore.limit(measure="cs01", factor="OTHER") is None
+    (ore.path / "parsensitivity.csv").unlink()
+    ore.write(sensitivity=[*DELTAS, *CREDIT])  # both in one file
+    assert ore.limit(measure="cs01").value == pytest.approx(23)
+
+
+def test_par_sensitivities_alone_are_the_sensitivities(ore):
+    (ore.path / "sensitivity.csv").unlink()
+    rows = [row.replace(",false,", ",true,").replace(",0.10", ",#N/A") for row in DELTAS]
+    report(ore, "par_sensitivity.csv", HEADER["sensitivity.csv"], *rows, *CREDIT[2:])
+    assert ore.limit(measure="pv01").value == pytest.approx(-410)
+    assert ore.limit(measure="cs01").value == pytest.approx(23)
+    assert "par_sensitivity.csv" in ore.case().of_kind(Source)[0].detail
+
+
+def test_gamma_scales_with_the_square_of_the_bump_and_adds_cross_terms(ore):
+    ore.write(sensitivity=WTI)
+    one = ore.limit(scope="WTI", measure="gamma", factor="WTI", bump=1)
+    assert one.value == pytest.approx(20 / 0.25 + 10 / 0.16 + 2 * 3 / (0.5 * 0.4))
+    assert one.scope == "WTI per 1"
+
+
+def test_a_cross_row_in_a_currency_without_a_rate_is_a_gap(ore):
+    ore.write(sensitivity=[*WTI[:2], WTI[2].replace(",EUR,", ",JPY,")])
+    assert ore.limit(scope="WTI", measure="gamma", factor="WTI", bump=1) is None
+    assert "no rate for JPY" in ore.flags()[("missing_fx_rate", True)].detail
+
+
+def test_a_bump_in_percent_needs_the_level(ore):
+    ore.write(sensitivity=WTI)
+    asked = {"scope": "WTI", "measure": "delta", "factor": "WTI", "bump_pct": 1}
+    assert ore.limit(**asked) is None
+    assert "no level of WTI" in ore.flags()[("unknown_bump", True)].detail
+    report(ore, "sensitivity_config.csv", CONFIG, "CommodityCurve/WTI/0,CommodityCurve/WTI/0/1Y,50.0,0.5",
+           "CommodityCurve/WTI/1,CommodityCurve/WTI/1/2Y,60.0,0.4")  # fmt: skip
+    one = ore.limit(**asked)
+    assert (one.value, one.scope) == (pytest.approx(-1000 - 800 * 0.6 / 0.4), "WTI per 1%")
+    # a pair's level is the rate
+    ore.write(sensitivity=DELTAS)
+    assert ore.limit(measure="delta", factor="USDEUR", bump_pct=2).value == pytest.approx(-10_000)
+
+
+def test_the_configs_shift_stands_in_for_a_zero_one(ore):
+    ore.write(sensitivity=[row.replace("0.0002", "#N/A") for row in DELTAS])
+    assert ore.limit(measure="pv01") is None
+    assert "zero shift" in ore.flags()[("unknown_bump", True)].detail
+    report(ore, "sensitivity_config.csv", CONFIG, "x,IndexCurve/EUR-EURIBOR-6M/3/5Y,0.01,0.0002")
+    assert ore.limit(measure="pv01").value == pytest.approx(-410)
+
+
+def test_a_volatility_shift_with_its_level_is_known(ore):
+    ore.write(sensitivity=[row.replace("ATM,0.01", "ATM,0.0012") for row in DELTAS])
+    assert ore.limit(measure="vega") is None
+    report(ore, "sensitivity_config.csv", CONFIG, "x,FXVolatility/USDEUR/1/1Y/ATM,0.12,0.0012")
+    assert ore.limit(measure="vega").value == pytest.approx(700 / 0.12)
+    report(ore, "sensitivity_config.csv", CONFIG, "x,FXVolatility/USDEUR/1/1Y/ATM,0.0,0.0")
+    assert ore.limit(measure="vega") is None
+
+
+def test_what_a_person_knows_of_a_limit_is_kept(ore):
+    fields = {"five_days_ago": 5.5, "days_open": 3, "cause": "passive", "effective_from": date(2024, 1, 1)}
+    one = ore.limit(measure="pv01", previous=4.5, **fields)
+    assert one.previous == 4.5 and all(getattr(one, name) == value for name, value in fields.items())
+
+
+# --- further traps ---
+
+
+def test_factors_that_no_limit_asks_for_are_named(ore):
+    ore.limit(measure="pv01")
+    detail = ore.flags()[("partial_coverage", False)].detail
+    assert detail == "no limit asks for FXSpot, FXVolatility: 2 rows"
+    ore.set(limits=[PV01, *({"scope": "b", "measure": one, "hard": 1e6, "authority": "desk", "owner": "x"} | more
+                            for one, more in (("vega", {}), ("open_position", {"factor": "EURUSD"})))])  # fmt: skip
+    assert ("partial_coverage", False) not in ore.flags()
+
+
+def test_rows_that_repeat_are_taken_once(ore):
+    ore.write(sensitivity=[*DELTAS, DELTAS[2], DELTAS[2]])
+    assert ore.limit(measure="pv01").value == pytest.approx(-410)
+    flag = ore.flags()[("contradictory_totals", True)]
+    assert "more than once, taken once: 2" in flag.detail
+    assert flag.affects == [position_ids(ore.case())[SWAP]]
+
+
+def test_sensitivities_under_a_stress_scenario_are_left_out(ore):
+    rows = [f"{name},{row}" for name in ("BASE", "crash") for row in DELTAS]
+    report(ore, "sensitivity.csv", "#Scenario," + HEADER["sensitivity.csv"].removeprefix("#"), *rows)
+    assert ore.limit(measure="pv01").value == pytest.approx(-410)
+    assert "left out: 4 rows" in ore.flags()[("partial_coverage", True)].detail
+    report(ore, "sensitivity.csv", "#Scenario," + HEADER["sensitivity.csv"].removeprefix("#"), *rows[4:])
+    assert ore.limit(measure="pv01") is None
+
+
+def test_a_scenario_in_which_nothing_was_priced_is_no_zero(ore):
+    ore.write(stresstest=[*STRESSES[2:], f"{FX},down,90000.00,#N/A,#N/A", f"{SWAP},down,#N/A,#N/A,#N/A"])
+    one = ore.limit(measure="stress")
+    assert [s.scenario for s in ore.case().of_kind(Stress)] == ["up"]
+    assert "without a priced trade: 1 (down)" in ore.flags()[("failed_pricing", True)].detail
+    assert one.value == 70_000
+    ore.write(stresstest=[f"{FX},down,90000.00,#N/A,#N/A"])
+    assert ore.limit(measure="stress") is None
+
+
+def test_a_report_under_a_similar_name_is_taken_where_it_is_the_only_one(ore):
+    (ore.path / "npv.csv").rename(ore.path / "npv_eur.csv")
+    (ore.path / "sensitivity.csv").rename(ore.path / "Sensitivity_0.csv")
+    (ore.path / "stresstest.csv").rename(ore.path / "stress_test.csv")
+    report(ore, "stresstest_flows.csv", "#TradeId,Scenario")
+    report(ore, "sensitivity_scenario.csv", "#TradeId,Factor")
+    case = ore.case()
+    assert case.of_kind(Source)[0].detail.startswith("npv_eur.csv, Sensitivity_0.csv, stress_test.csv")
+    assert case.of_kind(Limit)[0].value == pytest.approx(-410)
+    shutil.copy(ore.path / "npv_eur.csv", ore.path / "npv_usd.csv")
+    refused(ore, ["npv_eur.csv, npv_usd.csv", "which is npv.csv"])
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_other_separators_and_column_orders_are_read(ore, separator):
+    for path in ore.path.glob("*.csv"):
+        lines = [",".join(reversed(line.removeprefix("#").split(","))) for line in path.read_text().splitlines()]
+        path.write_text("\n".join(line.replace(",", separator) for line in lines) + "\n")
+    assert ore.case().of_kind(Limit)[0].value == pytest.approx(-410)
+
+
+def test_several_portfolios_need_a_book(ore):
+    ore.write(var=["PF1,All,All,-5000,4,-6000,-9", "PF2,All,All,-7000,4,-8000,-9"])
+    ore.set(var={"horizon_days": 1})
+    refused(ore, ["var.csv", "PF1, PF2"])
+    ore.set(var={"horizon_days": 1, "portfolio": "PF2", "previous": 6500, "five_days_ago": 6000})
+    line = ore.case().of_kind(ValueAtRisk)[0]
+    assert (line.value, line.previous, line.five_days_ago) == (7000, 6500, 6000)
+    ore.set(var={"horizon_days": 1, "portfolio": "PF3"})
+    refused(ore, ["var.portfolio", "PF1, PF2"])
+
+
+def test_var_says_its_tail_count_and_what_stands_alone(ore):
+    ore.write(var=CLASSES, historical_PnL=history(LOSSES))
+    line = ore.case().of_kind(ValueAtRisk)[0]
+    assert (line.tail_count, line.undiversified) == (5, pytest.approx(59_520 + 9_920))
+    assert {one.factor: one.standalone for one in ore.case().of_kind(Component)} == {
+        "FX": 59_520, "InterestRate": 9_920,
+    }  # fmt: skip
+
+
+def test_initial_margin_is_lineage_and_crif_is_counted(ore):
+    report(ore, "simm.csv", "#Portfolio,ProductClass,RiskClass,MarginType,Bucket,SimmSide,Regulation,InitialMargin,"
+           "Currency,CalculationCurrency", "PF,RatesFX,FX,Delta,USD,Call,ESA,5.0,USD,USD",
+           "PF,All,All,All,All,Call,ESA,1234567.891,USD,USD", "PF,All,All,All,All,Post,SEC,7.5,USD,USD")  # fmt: skip
+    report(ore, "simm_data.csv", "#Portfolio,RiskType,ProductClass,Amount", "PF,Risk_FX,RatesFX,5")
+    sources = {one.system: one.detail for one in ore.case().of_kind(Source)}
+    assert sources["ORE SIMM"] == "initial margin PF Call ESA 1234567.89 USD; PF Post SEC 7.50 USD"
+    assert "1" in ore.flags()[("partial_coverage", False)].detail.split("CRIF")[1]
+
+
+def test_header_only_reports_are_a_finding(ore):
+    ore.write(sensitivity=[], stresstest=[], var=[])
+    assert ore.limit(measure="pv01") is None
+    ore.set(limits=[PV01, VAR, PV01 | {"measure": "stress"}])
+    detail = ore.flags()[("partial_coverage", True)].detail
+    assert "book PV01" in detail and "book VaR" in detail and "book stress" in detail
+
+
+CELLS = st.text(max_size=12) | st.sampled_from(
+    [
+        "",
+        "#N/A",
+        "NaN",
+        "inf",
+        "0",
+        "-1",
+        "1e5",
+        "9" * 400,
+        "Failed",
+        "All",
+        "EUR",
+        "2199-12-31",
+        "/",
+        "//",
+        "a/b",
+        '"',
+    ]
+)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_cell_makes_the_import_raise_anything_but_a_refusal(ore, data):
+    lines = {"npv": NPVS, "sensitivity": [*DELTAS, *CREDIT, *WTI], "stresstest": STRESSES, "var": CLASSES,
+             "historical_PnL": history(LOSSES[:5])}  # fmt: skip
+    ore.write(**lines)
+    asked = {
+        "pv01": {}, "bucket_pv01": {}, "cs01": {}, "vega": {}, "stress": {}, "concentration": {},
+        "var": {"horizon_days": 10}, "delta": {"factor": "WTI", "bump": 1}, "gamma": {"factor": "WTI", "bump": 1},
+        "open_position": {"factor": "EURUSD"}, "exposure": {"counterparty": "CPTY"},
+    }  # fmt: skip
+    ask = [PV01 | {"measure": one} | more for one, more in asked.items()]
+    ore.set(limits=ask, var={"horizon_days": 10})
+    name = data.draw(st.sampled_from(sorted(lines)))
+    rows = [row.split(",") for row in [HEADER[f"{name}.csv"], *lines[name]]]
+    row = data.draw(st.integers(0, len(rows) - 1))
+    rows[row][data.draw(st.integers(0, len(rows[row]) - 1))] = data.draw(CELLS)
+    (ore.path / f"{name}.csv").write_text("\n".join(map(",".join, rows)) + "\n", "utf-8", "surrogatepass")
+    try:
+        render_case(ore.case())
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 # --- ORE's own reports ---

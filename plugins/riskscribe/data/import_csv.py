@@ -1,6 +1,8 @@
-"""A case from a house's own CSV files; their columns, units and signs: datasets/example_book/README.md."""
+"""A case from a house's own CSV files; their columns, units and signs: docs/import.md."""
 
 import re
+from collections import defaultdict
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,15 +12,21 @@ from riskscribe.case import (
     ID_PATTERN,
     PREFIX,
     Authority,
+    Backtest,
     Case,
+    Cause,
+    Change,
     Component,
+    Counterparty,
     DataQuality,
     Issue,
     Language,
     Limit,
     Measure,
     Note,
+    PnL,
     Position,
+    Sensitivity,
     Source,
     Stress,
     TemporaryIncrease,
@@ -35,28 +43,45 @@ TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "positions.csv": (
         "position",
         ("id", "instrument", "mtm", "currency"),
-        ("notional", "counterparty", "netting_set"),
+        ("notional", "counterparty", "netting_set", "previous", "standalone_var"),
     ),
     "limits.csv": (
         "limit",
         ("id", "measure", "scope", "value", "unit", "currency", "side", "soft", "hard", "authority"),
-        ("owner", "previous", "days_open", "increase_amount", "increase_approved_by", "increase_expires"),
+        (
+            "owner", "previous", "five_days_ago", "value_currency", "days_open", "cause", "effective_from",
+            "effective_to", "increase_amount", "increase_approved_by", "increase_expires",
+        ),
     ),
     "var.csv": (
         "var",
         ("id", "measure", "value", "currency", "confidence_pct", "horizon_days"),
-        ("horizon_method", "method", "windows", "standard_error", "previous"),
+        (
+            "horizon_method", "method", "window", "windows", "tail_count", "standard_error", "undiversified",
+            "previous", "five_days_ago",
+        ),
     ),
-    "components.csv": ("component", ("id", "of", "factor", "contribution", "currency"), ("previous",)),
+    "components.csv": (
+        "component", ("id", "of", "factor", "contribution", "currency"), ("standalone", "previous"),
+    ),
     "stress.csv": ("stress", ("id", "scenario", "shocks", "pnl", "currency"), ("previous",)),
+}  # fmt: skip
+# optional file -> columns that must be there, columns that may
+EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "case.csv": (("key", "value"), ()),
+    "fx.csv": (("currency", "rate"), ()),
+    "sensitivities.csv": (("position", "measure", "value", "bump", "currency"), ("factor",)),
+    "changes.csv": (("of", "step", "value", "currency"), ()),
+    "pnl.csv": (("measure", "value", "currency"), ("previous",)),
+    "backtests.csv": (("exceptions", "days", "confidence_pct"), ()),
+    "counterparties.csv": (
+        ("name", "netting_set", "enforceable", "exposure", "currency"),
+        ("collateral", "threshold"),
+    ),
+    "data_quality.csv": (("issue", "material", "affects", "detail"), ()),
+    "notes.csv": (("author", "text"), ()),
 }
-EXTRAS = {
-    "case.csv": ("key", "value"),
-    "fx.csv": ("currency", "rate"),
-    "data_quality.csv": ("issue", "material", "affects", "detail"),
-    "notes.csv": ("author", "text"),
-}
-_KEYS, _MORE_KEYS = ("as_of", "desk", "base_currency", "engine", "snapshot"), ("language", "case_id")
+_KEYS, _MORE_KEYS = ("as_of", "desk", "base_currency", "engine", "snapshot"), ("language", "layout", "case_id")
 _INCREASE = ("increase_amount", "increase_approved_by", "increase_expires")
 
 
@@ -74,11 +99,11 @@ class _Book:
     def extra(self, name: str) -> list[Row]:
         """The rows of an optional file."""
         path = self.folder / name
-        return read_table(path, EXTRAS[name]) if path.exists() else []
+        return read_table(path, *EXTRAS[name]) if path.exists() else []
 
     def _head(self) -> dict[str, Any]:
         rows: dict[str, Row] = {}
-        for row in read_table(self.folder / "case.csv", EXTRAS["case.csv"]):
+        for row in read_table(self.folder / "case.csv", *EXTRAS["case.csv"]):
             key = row.one_of("key", _KEYS + _MORE_KEYS)
             if key in rows:
                 raise InputError(f"{row.where('key')}: {key} stands twice; the first is on line {rows[key].line}")
@@ -91,6 +116,8 @@ class _Book:
         head["as_of"] = rows["as_of"].day("value")
         if "language" in rows:
             rows["language"].one_of("value", get_args(Language))
+        if "layout" in rows:
+            rows["layout"].one_of("value", ("exception", "raw"))
         head["base_currency"] = _currency(rows["base_currency"], "value")
         return head
 
@@ -138,15 +165,29 @@ class _Book:
             raise InputError(f"{row.where(column)}: {name!r} is not an id of {', '.join(files)}")
         return found[0]
 
-    def money(self, row: Row) -> str:
+    def money(self, row: Row, column: str = "currency") -> str:
         """The row's currency, which must be the base currency or have a rate."""
-        currency = _currency(row, "currency")
+        currency = _currency(row, column)
         if currency not in self.rates:
             raise InputError(
-                f"{row.where('currency')}: {currency} has no rate; add it to {self.folder / 'fx.csv'} "
+                f"{row.where(column)}: {currency} has no rate; add it to {self.folder / 'fx.csv'} "
                 f"(price of 1 {currency} in {self.head['base_currency']})"
             )
         return currency
+
+    def convert(self, amount: float, held: str, wanted: str) -> float:
+        """`amount` of `held` in `wanted`, at the rates of fx.csv."""
+        return amount if held == wanted else round(amount * self.rates[held] / self.rates[wanted], 6)
+
+    def greeks(self) -> dict[str, list[Sensitivity]]:
+        """Sensitivities by the evidence id of their position."""
+        found: dict[str, list[Sensitivity]] = defaultdict(list)
+        for row in self.extra("sensitivities.csv"):
+            position = self.refer(row, "position", row.text("position"), ("position",))
+            measure, value = row.one_of("measure", get_args(Measure)), row.number("value")
+            fields = {"bump": row.text("bump"), "currency": self.money(row), **row.given("factor")}
+            found[position].append(_make(Sensitivity, row, measure=measure, value=value, **fields))
+        return found
 
 
 def _currency(row: Row, column: str) -> str:
@@ -160,29 +201,44 @@ def _make(model: type[BaseModel], row: Row, **fields: Any) -> Any:
     return validate(model, fields, row.where())
 
 
-def _position(book: _Book, row: Row, made: str) -> Position:
+def _position(book: _Book, row: Row, made: str, greeks: dict[str, list[Sensitivity]]) -> Position:
     return _make(
-        Position, row, id=made, instrument=row.text("instrument"), mtm=row.number("mtm"), currency=book.money(row),
-        **row.numbers("notional"), **row.given("counterparty", "netting_set"),
+        Position, row, id=made, instrument=row.text("instrument"),
+        mtm=row.number("mtm") if row.given("mtm") else None, currency=book.money(row),
+        sensitivities=greeks.get(made, []), **row.numbers("notional", "previous", "standalone_var"),
+        **row.given("counterparty", "netting_set"),
     )  # fmt: skip
 
 
 def _limit(book: _Book, row: Row, made: str) -> Limit:
     measure, side = row.one_of("measure", get_args(Measure)), row.one_of("side", ("both", "upper", "lower"))
-    value = row.number("value")
-    intake.check_limit(measure, side, value, row.where("side" if measure == "stress" else "value"))
+    unit, currency = row.one_of("unit", get_args(Unit)), book.money(row)
+    values = {"value": row.number("value")} | row.numbers("previous", "five_days_ago")
+    if row.given("value_currency"):
+        if unit == "percent":
+            raise InputError(f"{row.where('value_currency')}: a limit in percent has no currency to convert from")
+        held = book.money(row, "value_currency")
+        values = {name: book.convert(value, held, currency) for name, value in values.items()}
+    intake.check_limit(measure, side, values["value"], row.where("side" if measure == "stress" else "value"))
     increase = None
     if row.given(*_INCREASE):
         increase = _make(
             TemporaryIncrease, row, amount=row.number("increase_amount"),
             approved_by=row.text("increase_approved_by"), expires=row.day("increase_expires"),
         )  # fmt: skip
+    dates = {name: row.day(name) for name in row.given("effective_from", "effective_to")}
+    if not dates.get("effective_from", date.min) <= book.head["as_of"] <= dates.get("effective_to", date.max):
+        wrong = "effective_to" if dates.get("effective_to", date.max) < book.head["as_of"] else "effective_from"
+        raise InputError(
+            f"{row.where(wrong)}: {dates[wrong]}, so the limit is not in force on {book.head['as_of']}; give the one "
+            "that is"
+        )
     return _make(
-        Limit, row, id=made, measure=measure, side=side, value=value, scope=row.text("scope"),
-        unit=row.one_of("unit", get_args(Unit)), currency=book.money(row), soft=row.number("soft"),
-        hard=row.number("hard"), authority=row.one_of("authority", get_args(Authority)), temporary_increase=increase,
-        days_open=row.whole("days_open") if row.given("days_open") else None,
-        **row.numbers("previous"), **row.given("owner"),
+        Limit, row, id=made, measure=measure, side=side, scope=row.text("scope"), unit=unit, currency=currency,
+        soft=row.number("soft"), hard=row.number("hard"), authority=row.one_of("authority", get_args(Authority)),
+        temporary_increase=increase, days_open=row.whole("days_open") if row.given("days_open") else None,
+        cause=row.one_of("cause", get_args(Cause)) if row.given("cause") else None, **values, **dates,
+        **row.given("owner"),
     )  # fmt: skip
 
 
@@ -190,21 +246,26 @@ def _var(book: _Book, row: Row, made: str) -> ValueAtRisk:
     return _make(
         ValueAtRisk, row, id=made, measure=row.one_of("measure", ("VaR", "ES")), value=row.number("value"),
         currency=book.money(row), confidence_pct=row.number("confidence_pct"), horizon_days=row.whole("horizon_days"),
-        windows=row.whole("windows") if row.given("windows") else None,
-        **row.numbers("standard_error", "previous"), **row.given("horizon_method", "method"),
+        **{one: row.whole(one) for one in row.given("windows", "tail_count")},
+        **row.numbers("standard_error", "undiversified", "previous", "five_days_ago"),
+        **row.given("horizon_method", "method", "window"),
     )  # fmt: skip
 
 
-def _component(book: _Book, row: Row, made: str, totals: dict[str, ValueAtRisk]) -> Component:
-    total = totals[book.refer(row, "of", row.text("of"), ("var",))]
-    if total.value == 0:
-        raise InputError(f"{row.where('of')}: {row.text('of')!r} is zero, so nothing can be a share of it")
-    currency, contribution = book.money(row), row.number("contribution")
-    if currency != total.currency:
-        raise InputError(f"{row.where('currency')}: {currency}, but {row.text('of')!r} is in {total.currency}")
+def _loss(total: ValueAtRisk | Stress) -> float:
+    return -total.pnl if isinstance(total, Stress) else total.value
+
+
+def _component(book: _Book, row: Row, made: str, totals: dict[str, ValueAtRisk | Stress]) -> Component:
+    total = totals[book.refer(row, "of", row.text("of"), ("var", "stress"))]
+    if _loss(total) <= 0:
+        raise InputError(f"{row.where('of')}: {row.text('of')!r} is no loss, so nothing can be a share of it")
+    held = book.money(row)
+    values = {"contribution": row.number("contribution")} | row.numbers("standalone", "previous")
+    values = {name: book.convert(value, held, total.currency) for name, value in values.items()}
     return _make(
-        Component, row, id=made, factor=row.text("factor"), contribution=contribution, currency=currency, of=total.id,
-        share_pct=round(100 * contribution / total.value, 4), **row.numbers("previous"),
+        Component, row, id=made, factor=row.text("factor"), currency=total.currency, of=total.id,
+        share_pct=round(100 * values["contribution"] / _loss(total), 4), **values,
     )  # fmt: skip
 
 
@@ -226,13 +287,55 @@ def _data_quality(book: _Book, row: Row) -> DataQuality:
     )  # fmt: skip
 
 
-def _check_components(components: list[Component], totals: dict[str, ValueAtRisk], flags: intake.Flags) -> None:
-    """Components that do not add up to their VaR within 1 % make the drivers doubtful."""
+def _lines(book: _Book) -> list[Change | PnL | Backtest | Counterparty]:
+    """The evidence of the optional files."""
+    found: list[Change | PnL | Backtest | Counterparty] = []
+    for row in book.extra("changes.csv"):
+        of = book.refer(row, "of", row.text("of"), ("var", "stress", "limit"))
+        step = row.text("step")
+        found.append(
+            _make(Change, row, id=book.ids("change", of, step), of=of, step=step, value=row.number("value"),
+                  currency=book.money(row))
+        )  # fmt: skip
+    for row in book.extra("pnl.csv"):
+        found.append(
+            _make(PnL, row, id=book.ids("pnl", row.text("measure")), measure=row.text("measure"),
+                  value=row.number("value"), currency=book.money(row), **row.numbers("previous"))
+        )  # fmt: skip
+    for row in book.extra("backtests.csv"):
+        confidence = row.number("confidence_pct")
+        found.append(
+            _make(Backtest, row, id=book.ids("backtest", f"{confidence:g}"), exceptions=row.whole("exceptions"),
+                  days=row.whole("days"), confidence_pct=confidence)
+        )  # fmt: skip
+    for row in book.extra("counterparties.csv"):
+        name, netting = row.text("name"), row.text("netting_set")
+        found.append(
+            _make(Counterparty, row, id=book.ids("counterparty", name, netting), name=name, netting_set=netting,
+                  enforceable=row.one_of("enforceable", ("true", "false")) == "true", exposure=row.number("exposure"),
+                  currency=book.money(row), **row.numbers("collateral", "threshold"))
+        )  # fmt: skip
+    return found
+
+
+def _check_components(
+    components: list[Component], totals: dict[str, ValueAtRisk | Stress], flags: intake.Flags
+) -> None:
+    """Components that do not add up to their loss within 1 % make the drivers doubtful."""
     for total in totals.values():
-        parts = [one.contribution for one in components if one.of == total.id]
-        if parts and abs(sum(parts) - total.value) > 0.01 * total.value:
+        parts, loss = [one.contribution for one in components if one.of == total.id], _loss(total)
+        if parts and abs(sum(parts) - loss) > 0.01 * loss:
             affects = [total.id, *(one.id for one in components if one.of == total.id)]
-            flags.add("contradictory_totals", True, affects, "components", a=sum(parts), b=total.value)
+            wording = "components" if isinstance(total, ValueAtRisk) else "stress_components"
+            flags.add("contradictory_totals", True, affects, wording, a=sum(parts), b=loss)
+
+
+def _check_priced(positions: list[Position], given: list[DataQuality], flags: intake.Flags) -> None:
+    """A position without an MTM that no line of data_quality.csv explains is a failed pricing."""
+    explained = {one for flag in given if flag.material for one in flag.affects}
+    silent = [one.id for one in positions if one.mtm is None and one.id not in explained]
+    if silent:
+        flags.add("failed_pricing", True, silent, "no_mtm", count=len(silent))
 
 
 def _check_folder(folder: Path) -> list[Path]:
@@ -248,7 +351,7 @@ def _check_folder(folder: Path) -> list[Path]:
 
 
 def import_csv(folder: Path) -> Case:
-    """The case in a folder of CSV files (datasets/example_book is one; its README documents every column).
+    """The case in a folder of CSV files (datasets/templates/csv is a start; docs/import.md documents every column).
 
     Amounts are plain decimals in the currency of their row: MTM, P&L and Greeks signed (negative is a loss), VaR and
     limits positive. Ids in the files are the house's own; evidence ids are made from them, the same every time.
@@ -265,20 +368,19 @@ def import_csv(folder: Path) -> Case:
     def made(kind: str, make: Any, *more: Any) -> list:
         return [make(book, row, book.known[row.text("id")][0], *more) for row in book.rows[kind]]
 
-    positions, limits, lines, stresses = (
-        made("position", _position), made("limit", _limit), made("var", _var), made("stress", _stress)
-    )  # fmt: skip
-    totals = {one.id: one for one in lines}
+    positions, limits = made("position", _position, book.greeks()), made("limit", _limit)
+    lines, stresses = made("var", _var), made("stress", _stress)
+    totals = {one.id: one for one in [*lines, *stresses]}
     components = made("component", _component, totals)
     flags = intake.Flags(language)
-    _check_components(components, totals, flags)
-    intake.flag_owners(limits, flags)
     given = [_data_quality(book, row) for row in book.extra("data_quality.csv")]
+    _check_components(components, totals, flags)
+    _check_priced(positions, given, flags)
+    intake.flag_owners(limits, flags)
+    more = _lines(book)
     positions, quality = intake.condense(positions, given + flags.lines(book.ids), book.rates, book.ids, language)
     notes = [
-        Note(
-            id=book.ids("note", row.text("author"), row.text("text")), author=row.text("author"), text=row.text("text")
-        )
+        _make(Note, row, id=book.ids("note", row.text("author"), row.text("text")), **row.cells)
         for row in book.extra("notes.csv")
     ]
     source = Source(id=book.ids("source", "csv"), system="CSV files", detail=", ".join(one.stem for one in files))
@@ -289,8 +391,9 @@ def import_csv(folder: Path) -> Case:
         "desk": head["desk"],
         "base_currency": head["base_currency"],
         "language": language,
+        "layout": head.get("layout", "exception"),
         "engine": {"name": head["engine"], "snapshot": head["snapshot"]},
         "fx": {currency: rate for currency, rate in book.rates.items() if currency != head["base_currency"]},
     }
-    evidence = [*limits, *quality, *lines, *components, *stresses, *positions, *notes, source]
+    evidence = [*limits, *quality, *lines, *components, *stresses, *more, *positions, *notes, source]
     return intake.finish(fields, evidence, folder)

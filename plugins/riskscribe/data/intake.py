@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from riskscribe import policy as rules
-from riskscribe.case import PREFIX, Case, DataQuality, Evidence, Issue, Language, Limit, Position
+from riskscribe.case import PREFIX, Case, DataQuality, Evidence, Issue, Language, Limit, Position, Sensitivity
 from riskscribe.errors import InputError
 from riskscribe.files import validate
 
@@ -27,12 +27,25 @@ _DETAILS: dict[Language, dict[str, str]] = {
         "stress_sums": "stresstest.csv rows that are not scenario less base NPV: {count}",
         "rates": "{currency} rate is {a:.4f} by npv.csv, {b:.4f} by {other}",
         "components": "components add up to {a:.2f}, VaR is {b:.2f}",
+        "stress_components": "components add up to {a:.2f}, stress loss is {b:.2f}",
+        "no_mtm": "positions without mtm: {count}",
         "quantile": "{count} of {of} windows lose more than VaR {a:.2f}",
         "tail": "ES named {pct:g}% is {a:.2f}, below VaR; the loss tail is {b:.2f}",
         "no_es": "ES {a:.2f} is below VaR {b:.2f} and left out",
         "es_history": "ES is {a:.2f}, the windows give {b:.2f}",
         "converted": "NPV in {currencies}, reported in {base}",
-        "unpriced": "trades with NPV {na}: {count}",
+        "unpriced": "trades with NPV {na}: {count} ({names})",
+        "failed_trades": "trades that the engine could not build: {count} ({names})",
+        "zero_npv": "NPV exactly 0: {count}",
+        "unpriced_scenarios": "scenarios without a priced trade: {count} ({names})",
+        "stressed_rows": "sensitivities of stress scenarios left out: {count} rows",
+        "repeated": "rows that stand more than once, taken once: {count}",
+        "no_currency": "no rate for {currency}",
+        "hazard_shift": "zero rows move the hazard rate; par sensitivities are needed",
+        "no_level": "no level of {factor}",
+        "no_limit": "no limit asks for {classes}: {count} rows",
+        "crif": "CRIF rows in {file}, used by no limit: {count}",
+        "no_margin_total": "{file} has no total",
         "no_gamma": "rows with gamma {na}, used by no limit: {count}",
         "not_compared": "{limits} not compared: {why}",
         "zero_shifts": "zero shift with a delta in {count} rows",
@@ -56,6 +69,7 @@ _DETAILS: dict[Language, dict[str, str]] = {
         "as_of": "maturities imply {implied}, as-of is {as_of}",
         "owner": "limits without owner: {count}",
         "counterparty": "trades without counterparty: {count}",
+        "others_unpriced": "{count} other trades, not priced",
         "others_up": "{count} other trades, MTM gains",
         "others_down": "{count} other trades, MTM losses",
     },
@@ -65,12 +79,25 @@ _DETAILS: dict[Language, dict[str, str]] = {
         "stress_sums": "stresstest.csv有{count}行不等于情景NPV减基准NPV",
         "rates": "{currency}汇率：npv.csv为{a:.4f}，{other}为{b:.4f}",
         "components": "成分合计{a:.2f}，VaR为{b:.2f}",
+        "stress_components": "成分合计{a:.2f}，压力损失为{b:.2f}",
+        "no_mtm": "{count}个头寸没有市值",
         "quantile": "{of}个窗口中{count}个亏损超过VaR {a:.2f}",
         "tail": "名为{pct:g}%的ES为{a:.2f}，小于VaR；亏损尾部为{b:.2f}",
         "no_es": "ES {a:.2f}小于VaR {b:.2f}，未采用",
         "es_history": "ES为{a:.2f}，窗口计算为{b:.2f}",
         "converted": "NPV以{currencies}计，报告以{base}计",
-        "unpriced": "{count}笔交易的NPV为{na}",
+        "unpriced": "{count}笔交易的NPV为{na}（{names}）",
+        "failed_trades": "{count}笔交易引擎无法构建（{names}）",
+        "zero_npv": "{count}笔NPV恰为0",
+        "unpriced_scenarios": "{count}个情景没有已定价的交易（{names}）",
+        "stressed_rows": "压力情景下的敏感度未采用：{count}行",
+        "repeated": "{count}行重复，只计一次",
+        "no_currency": "没有{currency}汇率",
+        "hazard_shift": "零息行扰动的是违约强度；需要par敏感度",
+        "no_level": "没有{factor}的水平值",
+        "no_limit": "没有针对{classes}的限额：{count}行",
+        "crif": "{file}有{count}行CRIF，无限额使用",
+        "no_margin_total": "{file}没有合计行",
         "no_gamma": "{count}行Gamma为{na}，无限额使用",
         "not_compared": "{limits}未比较：{why}",
         "zero_shifts": "{count}行扰动为零但有Delta",
@@ -94,6 +121,7 @@ _DETAILS: dict[Language, dict[str, str]] = {
         "as_of": "到期日推算估值日为{implied}，案例日期为{as_of}",
         "owner": "{count}个限额无负责人",
         "counterparty": "{count}笔交易无交易对手",
+        "others_unpriced": "其余{count}笔未定价交易",
         "others_up": "其余{count}笔盈利交易",
         "others_down": "其余{count}笔亏损交易",
     },
@@ -201,26 +229,29 @@ def condense(
 ) -> tuple[list[Position], list[DataQuality]]:
     """Show the small trades of a large book together, and the flags on them too.
 
-    Trades of one currency, sign and data-quality weight are summed, so that gross |MTM| and coverage stay exact.
+    Trades of one currency, sign and data-quality weight are summed, so that gross |MTM|, gross standalone VaR and
+    coverage stay exact; trades without an MTM are summed by their previous one. Greeks are summed too.
     """
     if len(positions) <= MAX_POSITIONS:
         return positions, flags
     doubted = {one for flag in flags if flag.material for one in flag.affects}
-    by_size = sorted(positions, key=lambda one: -abs(one.mtm * rates.get(one.currency, 1.0)))
+
+    def worth(one: Position) -> float:
+        return (one.mtm if one.mtm is not None else one.previous or 0.0) * rates.get(one.currency, 1.0)
+
+    by_size = sorted(positions, key=lambda one: -abs(worth(one)))
     kept, groups = set(map(id, by_size[:SHOWN])), {}
     for one in by_size[SHOWN:]:
-        groups.setdefault((one.currency, one.mtm >= 0, one.id in doubted), []).append(one)
+        priced = one.mtm is not None
+        key = (one.currency, worth(one) >= 0, one.id in doubted, priced, priced or one.previous is not None)
+        groups.setdefault(key, []).append(one)
     shown, now = [one for one in positions if id(one) in kept], {}
-    for (currency, up, _), group in groups.items():
+    for (_, up, _, priced, _), group in groups.items():
         if len(group) == 1:
             shown += group
             continue
-        made = Position(
-            id=ids("position", *sorted(one.id for one in group)),
-            instrument=say(language, "others_up" if up else "others_down", count=len(group)),
-            mtm=round(sum(one.mtm for one in group), 6),
-            currency=currency,
-        )
+        wording = "others_unpriced" if not priced else "others_up" if up else "others_down"
+        made = _sum(group, ids, say(language, wording, count=len(group)))
         shown.append(made)
         now |= {one.id: made.id for one in group}
     moved = [
@@ -228,6 +259,32 @@ def condense(
         for flag in flags
     ]
     return shown, moved
+
+
+def _sum(group: list[Position], ids: Ids, name: str) -> Position:
+    """One line for several trades of one currency; a figure that one of them lacks is not available."""
+
+    def total(field: str) -> float | None:
+        values = [getattr(one, field) for one in group]
+        return None if None in values else round(sum(values), 6)
+
+    greeks: dict[tuple[str, str | None, str, str], float] = {}
+    for one in group:
+        for greek in one.sensitivities:
+            key = (greek.measure, greek.factor, greek.bump, greek.currency)
+            greeks[key] = greeks.get(key, 0.0) + greek.value
+    return Position(
+        id=ids("position", *sorted(one.id for one in group)),
+        instrument=name,
+        mtm=total("mtm"),
+        currency=group[0].currency,
+        previous=total("previous"),
+        standalone_var=total("standalone_var"),
+        sensitivities=[
+            Sensitivity(measure=measure, factor=factor, bump=bump, currency=currency, value=round(value, 6))
+            for (measure, factor, bump, currency), value in greeks.items()
+        ],
+    )
 
 
 def finish(fields: dict[str, Any], evidence: list[Evidence], where: Path) -> Case:

@@ -1,150 +1,352 @@
 """Versioned splits: built once, frozen by hash, checked for leakage.
 
-A split file holds one row a line: {"book", "level", "language", "case", "report"}; case and report are JSON texts,
-because LLaMA-Factory reads files through Arrow, which would fill a list of unlike evidence objects with nulls.
+A split file holds one row a line: book, level, language, slices, wording and the texts case, report and notes. These
+three are JSON texts, because LLaMA-Factory reads files through Arrow, which would fill a list of unlike evidence
+objects with nulls. A large split is a Parquet file of the same rows; the sealed test is compressed, and opening it is
+counted.
 """
 
+import gzip
 import json
+import random
+import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from riskscribe import manifest, prompt
 from riskscribe.case import Case, Language, Strict
-from riskscribe.data import books, market
-from riskscribe.data.gold import gold_report
+from riskscribe.data import books
+from riskscribe.data.duplicates import between
+from riskscribe.data.gold import gold_with_wording, wording
+from riskscribe.data.history import history
+from riskscribe.data.notes import NoteTruth
+from riskscribe.data.risk import BACKTEST_DAYS, WINDOWS
+from riskscribe.data.slices import SLICES, slices_of
 from riskscribe.errors import InputError
-from riskscribe.files import parse_json, read_lines, sha256, sha256_text, validate, write_lines
+from riskscribe.files import (
+    parse_json,
+    read_lines,
+    replacing,
+    sha256,
+    sha256_text,
+    validate,
+    write_lines,
+)
 from riskscribe.policy import assess
 from riskscribe.report import LEVELS, Report
 
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 QUICK = {"train": 120, "test": 24}
+# of the training split: English and Chinese rows a level of the subset that the full profile trains on
+FULL = {"en": 90, "zh": 20}
+CHUNK = 16
+SIZES = (("compact", 0.5), ("usual", 0.35), ("long", 0.15))
+# share of books that are made to show one of books.FEATURES
+FEATURED = 0.5
+NEAR = 0.9
+OPENINGS = "openings.jsonl"
+# cases written and checked by hand, frozen with the version
+ACCEPTANCE = "acceptance"
+_SCHEMA = pa.schema(
+    [
+        ("book", pa.string()),
+        ("level", pa.string()),
+        ("language", pa.string()),
+        ("slices", pa.list_(pa.string())),
+        ("wording", pa.list_(pa.string())),
+        ("notes", pa.string()),
+        ("case", pa.string()),
+        ("report", pa.string()),
+    ]
+)
 
 
 class SplitPlan(Strict):
-    """One split: rows by language and the range of history days its books may begin on."""
+    """One split: rows by language, the dates its books are watched on, and how many rows a book may give.
+
+    `held_out` opens the wordings, notes and combinations that other splits never see; `sealed` splits are stored
+    compressed.
+    """
 
     en: Annotated[int, Field(ge=0)]
     zh: Annotated[int, Field(ge=0)]
-    days: tuple[int, int]
+    first: date
+    last: date
+    per_book: Annotated[int, Field(ge=1)] = 6
+    held_out: bool = False
+    sealed: bool = False
+    parquet: bool = False
 
     @model_validator(mode="after")
-    def _days_are_in_the_history(self):
-        first, last = self.days
-        if not (first > market.WINDOWS and first + books.RUN < last <= market.DAYS):
+    def _dates_are_in_the_history(self):
+        days = history().dates
+        first, last = days[WINDOWS + BACKTEST_DAYS + 10], days[-130]
+        if not (first <= self.first and self.last <= last and (self.last - self.first).days >= 30):
             raise ValueError(
-                f"days {first}-{last} do not fit: books begin from day {market.WINDOWS + 1} on, a range is longer "
-                f"than {books.RUN} days and ends by {market.DAYS}"
+                f"dates {self.first} to {self.last} do not fit: a range is 30 days or longer inside {first} to {last}"
             )
         return self
 
+    @property
+    def suffix(self) -> str:
+        """How the split's file name ends."""
+        return ".parquet" if self.parquet else ".jsonl.gz" if self.sealed else ".jsonl"
+
 
 class Config(Strict):
-    """What to generate. The default is version 0 of the dataset."""
+    """What to generate. The default is version 1 of the dataset."""
 
-    version: str = "v0"
-    seed: int = 20261122
+    version: str = "v1"
+    seed: int = 20261124
     splits: dict[str, SplitPlan] = Field(
         default={
-            "train": SplitPlan(en=520, zh=80, days=(520, 900)),
-            "val": SplitPlan(en=48, zh=12, days=(910, 990)),
-            "test": SplitPlan(en=48, zh=12, days=(1000, 1170)),
+            "train": SplitPlan(en=1600, zh=400, first=date(2009, 7, 1), last=date(2014, 12, 31), parquet=True),
+            "val": SplitPlan(en=160, zh=40, first=date(2015, 2, 2), last=date(2015, 12, 31), per_book=3),
+            "test": SplitPlan(
+                en=192, zh=48, first=date(2016, 2, 1), last=date(2017, 4, 28), per_book=3, held_out=True
+            ),
+            "sealed": SplitPlan(
+                en=192, zh=48, first=date(2017, 6, 1), last=date(2018, 6, 20), per_book=3, held_out=True, sealed=True
+            ),
         }
     )
 
 
 class Row(Strict):
-    """One training or evaluation example with its case and gold report."""
+    """One training or evaluation example: a case, its gold report, and what the row is counted under."""
 
     book: str
     level: str
     language: Language
+    slices: list[str] = Field(default_factory=list)
+    wording: list[str] = Field(default_factory=list)
+    notes: list[NoteTruth] = Field(default_factory=list)
     case: Case
     report: Report
 
-    def to_record(self) -> dict[str, str]:
+    def to_record(self) -> dict[str, Any]:
         """The row as it stands in a split file."""
         return {
             "book": self.book,
             "level": self.level,
             "language": self.language,
+            "slices": self.slices,
+            "wording": self.wording,
+            "notes": json.dumps([asdict(one) for one in self.notes], ensure_ascii=False),
             "case": self.case.model_dump_json(exclude_none=True),
             "report": self.report.to_json(),
         }
 
 
-def make_row(case: Case, book: str, report: Report | None = None) -> Row:
-    """A row for a case; its report is the policy's gold unless an approved one is given."""
-    report = report or gold_report(case)
-    return Row(book=book, level=assess(case).risk_level, language=case.language, case=case, report=report)
+def make_row(case: Case, book: str, notes: Iterable[NoteTruth] = (), *, held_out: bool = False) -> Row:
+    """A row for a case with the policy's gold report."""
+    notes = list(notes)
+    report, wording = gold_with_wording(case, notes=notes, held_out=held_out)
+    return Row(
+        book=book,
+        level=report.risk_level,
+        language=case.language,
+        slices=slices_of(case, notes),
+        wording=wording,
+        notes=notes,
+        case=case,
+        report=report,
+    )
 
 
-def _book_rows(plan: books.Plan) -> list[dict[str, str]]:
-    return [make_row(one.case, one.book).to_record() for one in books.book_cases(plan)]
+def _book_rows(plan: books.Plan) -> list[dict[str, Any]]:
+    rows = []
+    for one in books.book_cases(plan):
+        row = make_row(one.case, one.book, one.notes, held_out=plan.held_out)
+        size = len(prompt.render_case(row.case)) + len(row.report.to_json())
+        rows.append({**row.to_record(), "size": size})
+    if not plan.feature:
+        return rows
+    # a book that was to show something shows it, and gives those cases first
+    shows = [books.FEATURES[plan.feature] in row["slices"] for row in rows]
+    return (
+        [row for _, row in sorted(zip(shows, rows, strict=True), key=lambda pair: not pair[0])] if any(shows) else []
+    )
 
 
-def _generate(config: Config, name: str, language: Language, pool: ProcessPoolExecutor, bar: tqdm) -> list[dict]:
-    """Books until every level has its share: a book is taken while the level of its last day still has room."""
+def _plans(config: Config, name: str, number: int, open_quotas: list[tuple[Language, str]]) -> list[books.Plan]:
+    """The next books of a split: level and language go round what is still wanted."""
     split = config.splits[name]
-    wanted = getattr(split, language)
-    quota = {level: wanted // len(LEVELS) + (i < wanted % len(LEVELS)) for i, level in enumerate(LEVELS)}
-    rows: list[dict] = []
+    days = history().dates
+    first = next(i for i, day in enumerate(days) if day >= split.first)
+    last = next((i for i, day in enumerate(days) if day > split.last), len(days)) - 1
+    plans = []
+    for i in range(number, number + CHUNK):
+        rng = random.Random(f"{config.seed}/{name}/{i}")
+        language, level = open_quotas[i % len(open_quotas)]
+        length = rng.randint(5, 10)
+        plans.append(
+            books.Plan(
+                seed=(config.seed, sorted(config.splits).index(name), i),
+                level=level,
+                language=language,
+                desk=rng.choice(books.DESKS),
+                size=rng.choices([one for one, _ in SIZES], [weight for _, weight in SIZES])[0],
+                first_day=rng.randrange(first, last - length + 1),
+                days=length,
+                feature=rng.choice(books.features(level)) if rng.random() < FEATURED else "",
+                held_out=split.held_out,
+            )
+        )
+    return plans
+
+
+def _generate(config: Config, name: str, pool: ProcessPoolExecutor, work: Path, bar: tqdm) -> Iterator[dict]:
+    """Rows of a split until every language and level has its share; finished chunks are kept in `work`."""
+    split = config.splits[name]
+    quota = {
+        (language, level): wanted // len(LEVELS) + (i < wanted % len(LEVELS))
+        for language, wanted in (("en", split.en), ("zh", split.zh))
+        for i, level in enumerate(LEVELS)
+    }
     have: Counter = Counter()
-    first, last = split.days
     number = 0
-    while len(rows) < wanted:
-        plans = []
-        for i in range(number, number + 32):
-            seed = (config.seed, sorted(config.splits).index(name), int(language == "zh"), i)
-            day = first + (i * 7919) % (last - first - books.RUN)
-            plans.append(books.Plan(LEVELS[i % len(LEVELS)], language, day, seed))
+    while any(have[key] < wanted for key, wanted in quota.items()):
+        # English four times as often where both are wanted: in proportion to what is missing
+        missing = {key: wanted - have[key] for key, wanted in quota.items() if have[key] < wanted}
+        rounds = [key for key, count in missing.items() for _ in range(max(1, 20 * count // max(missing.values())))]
+        random.Random(f"{config.seed}/{name}/{number}/order").shuffle(rounds)
+        plans = _plans(config, name, number, rounds)
         number += len(plans)
-        for made in pool.map(_book_rows, plans):
+        kept = work / f"{sha256_text(repr(plans))}.jsonl"
+        if not kept.exists():
+            write_lines(kept, list(pool.map(_book_rows, plans)))
+        for made in read_lines(kept):
+            taken = 0
             for row in made:
-                if have[row["level"]] < quota[row["level"]]:
-                    have[row["level"]] += 1
-                    rows.append(row)
+                key = (row["language"], row["level"])
+                if have[key] < quota.get(key, 0) and taken < split.per_book:
+                    have[key] += 1
+                    taken += 1
                     bar.update()
-    return rows
+                    yield row
 
 
-def _interleave(rows: list[dict]) -> list[dict]:
-    """A fixed pseudo-random order, so that a prefix of a split is a fair sample."""
-    return sorted(rows, key=lambda row: sha256_text(row["case"]))
+def write_rows(path: Path, rows: Iterable[dict]) -> None:
+    """Write records to a .jsonl, .jsonl.gz or .parquet file, by its name; never half-written, never all in memory."""
+    path = Path(path)
+    if path.suffix == ".jsonl":
+        write_lines(path, rows)
+        return
+    with replacing(path) as temporary:
+        if path.suffix == ".gz":
+            # no time stamp and no name: the same rows are the same bytes
+            with open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
+                for row in rows:
+                    file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        else:
+            with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", compression_level=15) as writer:
+                batch: list[dict] = []
+                for row in rows:
+                    batch.append(row)
+                    if len(batch) == 500:
+                        writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))
+                        batch = []
+                writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))
 
 
-def _quick(rows: list[dict], count: int) -> list[dict]:
-    """English rows for a run of minutes: the same number of every level, from the shorter half of each."""
-    chosen: list[dict] = []
-    for level in LEVELS:
-        fits = [row for row in rows if (row["language"], row["level"]) == ("en", level)]
-        sizes = sorted(len(row["case"]) + len(row["report"]) for row in fits)
-        half = sizes[(len(sizes) - 1) // 2] if sizes else 0
-        short = [row for row in fits if len(row["case"]) + len(row["report"]) <= half]
-        chosen += short[: count // len(LEVELS)]
-    return _interleave(chosen)
+def read_records(path: Path) -> Iterator[dict]:
+    """The records of a split file, one after another. Raises InputError for one that cannot be read."""
+    path = Path(path)
+    if path.suffix == ".gz":
+        raise InputError(f"{path}: is sealed; open it once a release: riskscribe data open")
+    if path.suffix != ".parquet":
+        yield from read_lines(path)
+        return
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(500):
+            yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: not a Parquet file of rows ({error})") from None
 
 
-def _examples(rows: list[dict]) -> list[dict]:
-    """Two worked examples a language for the few-shot prompt, from training: one moderate, one critical, short."""
+class _Noted(NamedTuple):
+    """What choosing a subset needs of a row: characters of prompt and report, and where it belongs."""
+
+    size: int
+    language: str
+    level: str
+    book: str
+    finding: bool
+
+
+def _noted(rows: Iterable[dict], notes: list[_Noted]) -> Iterator[dict]:
+    """The rows without their sizes, which are noted down."""
+    for row in rows:
+        size, finding = row.pop("size"), '"limit_breaches":[]' not in row["report"]
+        notes.append(_Noted(size, row["language"], row["level"], row["book"], finding))
+        yield row
+
+
+def _spread(notes: list[_Noted], language: str, level: str, share: tuple[float, float], count: int) -> list[int]:
+    """Row numbers of a language and level, between two shares of its sizes, from as many books as there are."""
+    fits = [i for i, one in enumerate(notes) if (one.language, one.level) == (language, level)]
+    ranked = sorted(fits, key=lambda i: (notes[i].size, i))
+    fits = sorted(ranked[int(share[0] * len(ranked)) : int(share[1] * len(ranked))])
+    turn: Counter = Counter()
+    order = []
+    for i in fits:
+        turn[notes[i].book] += 1
+        order.append((turn[notes[i].book], i))
+    return [i for _, i in sorted(order)[:count]]
+
+
+def _quick(notes: list[_Noted], count: int) -> list[int]:
+    """English rows for a run of minutes: as many of every level, from its shorter third."""
+    return sorted(i for level in LEVELS for i in _spread(notes, "en", level, (0.0, 0.34), count // len(LEVELS)))
+
+
+def _full(notes: list[_Noted]) -> list[int]:
+    """Rows for a run of an hour: of every language and level three from the shorter half for one from the longer."""
+    chosen: list[int] = []
+    for language, count in FULL.items():
+        for level in LEVELS:
+            chosen += _spread(notes, language, level, (0.0, 0.5), count - count // 4)
+            chosen += _spread(notes, language, level, (0.5, 1.0), count // 4)
+    return sorted(chosen)
+
+
+def _examples(notes: list[_Noted]) -> list[int]:
+    """Two worked examples a language for the few-shot prompt: the shortest moderate and critical with a finding."""
     chosen = []
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         for level in ("moderate", "critical"):
-            fits = [row for row in rows if (row["language"], row["level"]) == (language, level)]
-            with_breach = [row for row in fits if json.loads(row["report"])["limit_breaches"]]
-            chosen += sorted(with_breach, key=lambda row: len(row["case"]) + len(row["report"]))[:1]
+            fits = [
+                (one.size, i)
+                for i, one in enumerate(notes)
+                if (one.language, one.level, one.finding) == (language, level, True)
+            ]
+            chosen += [i for _, i in sorted(fits)[:1]]
     return chosen
+
+
+def _chosen(path: Path, numbers: Iterable[int]) -> Iterator[dict]:
+    wanted = set(numbers)
+    return (row for i, row in enumerate(read_records(path)) if i in wanted)
 
 
 def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
     """Write the splits of a dataset version to `out`. Returns False when it is already there, complete and unaltered.
 
-    Deterministic for a config. Raises InputError when files of a complete version were altered.
+    Deterministic for a config, whatever the number of workers; a build that was stopped goes on from its last chunk.
+    Raises InputError when files of a complete version were altered.
     """
     config, out = config or Config(), Path(out)
     settings = {**json.loads(config.model_dump_json()), "prompt": prompt.SALT}
@@ -158,24 +360,53 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
         verify_hashes(out)
         return False
     record = manifest.start(out, "data", settings=settings)
+    work = out / ".work"
     total = sum(split.en + split.zh for split in config.splits.values())
-    written: dict[str, list[dict]] = {}
+    names: list[str] = []
     with ProcessPoolExecutor(workers) as pool, tqdm(total=total, desc="cases", unit="case") as bar:
-        for name in config.splits:
-            rows = [row for language in ("en", "zh") for row in _generate(config, name, language, pool, bar)]
-            written[name] = _interleave(rows)
-    written |= {f"{name}_quick": _quick(written[name], count) for name, count in QUICK.items() if name in written}
-    if "train" in written:
-        written["examples"] = _examples(written["train"])
-        shown = {row["case"] for row in written["examples"]}
-        assert not shown & {row["case"] for name in ("val", "test") for row in written.get(name, [])}
-    for name, rows in written.items():
-        write_lines(out / f"{name}.jsonl", rows)
-    manifest.finish(out, record, [f"{name}.jsonl" for name in written])
+        for name, split in config.splits.items():
+            path = out / f"{name}{split.suffix}"
+            notes: list[_Noted] = []
+            write_rows(path, _noted(_generate(config, name, pool, work, bar), notes))
+            names.append(path.name)
+            subsets = {f"{name}_quick.jsonl": _quick(notes, QUICK[name])} if name in QUICK else {}
+            if name == "train":
+                subsets |= {"train_full.parquet": _full(notes), "examples.jsonl": _examples(notes)}
+            for subset, numbers in subsets.items():
+                write_rows(out / subset, _chosen(path, numbers))
+                names.append(subset)
+    by_hand = sorted(f"{ACCEPTANCE}/{path.name}" for path in (out / ACCEPTANCE).glob("*.yaml"))
+    record.summary = {name: _counts(_raw_records(out / name)) for name in names}
+    manifest.finish(out, record, [*names, *by_hand])
+    shutil.rmtree(work, ignore_errors=True)
     return True
 
 
-def verify_hashes(folder: Path) -> None:
+def _raw_records(path: Path) -> Iterator[dict]:
+    if path.suffix != ".gz":
+        return read_records(path)
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return iter([json.loads(line) for line in file])
+
+
+def _counts(rows: Iterable[dict]) -> dict[str, Any]:
+    """Rows, books, levels by language and slices of a split."""
+    levels: Counter = Counter()
+    slices: Counter = Counter()
+    found_books: set[str] = set()
+    for row in rows:
+        levels[row["language"], row["level"]] += 1
+        slices.update(row.get("slices") or ())
+        found_books.add(row["book"])
+    return {
+        "rows": sum(levels.values()),
+        "books": len(found_books),
+        "levels": {language: {level: levels[language, level] for level in LEVELS} for language in LANGUAGES},
+        "slices": {name: slices[name] for name in SLICES if slices[name]},
+    }
+
+
+def verify_hashes(folder: Path) -> manifest.Manifest:
     """Raise InputError when a file of a dataset version differs from the hash frozen in its manifest."""
     record = manifest.load(folder)
     if record is None or record.status != "complete":
@@ -186,14 +417,12 @@ def verify_hashes(folder: Path) -> None:
             raise InputError(f"{path}: missing; its frozen sha256 is {frozen}")
         if sha256(path) != frozen:
             raise InputError(f"{path}: altered: sha256 is {sha256(path)}, frozen is {frozen}; restore the file")
+    return record
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a split file. Raises InputError naming file, line and field."""
-    rows = []
-    for number, record in enumerate(read_lines(path), start=1):
-        rows.append(read_row(record, f"{path}: row {number}"))
-    return rows
+    """Read a split file. Raises InputError naming file, row and field."""
+    return [read_row(record, f"{path}: row {number}") for number, record in enumerate(read_records(path), start=1)]
 
 
 def read_row(record: Any, where: str) -> Row:
@@ -201,70 +430,99 @@ def read_row(record: Any, where: str) -> Row:
     if not isinstance(record, dict) or not {"case", "report"} <= record.keys():
         raise InputError(f"{where}: needs the fields case and report, both JSON texts")
     record = dict(record)
-    for field in ("case", "report"):
-        if isinstance(record[field], str):
+    for field in ("case", "report", "notes"):
+        if isinstance(record.get(field), str):
             record[field] = parse_json(record[field], f"{where}: {field}")
     return validate(Row, record, where)
 
 
 def check(folder: Path) -> dict[str, Any]:
-    """Check hashes, schema, gold against the policy, and leakage between splits; returns the balance.
+    """Check hashes, schema, gold against the policy, slices and leakage between splits; returns counts by split.
 
-    Raises InputError at the first fault.
+    The sealed test is checked by its hash alone; how often it was opened is counted. Raises InputError at the first
+    fault.
     """
-    verify_hashes(folder)
-    rows = {path.stem: read_rows(path) for path in sorted(Path(folder).glob("*.jsonl"))}
-    balance: dict[str, Any] = {}
+    folder = Path(folder)
+    record = verify_hashes(folder)
+    own = bool(record.settings.get("own"))
+    rows = {
+        name.split(".")[0]: read_rows(folder / name)
+        for name in record.outputs
+        if name.endswith((".jsonl", ".parquet")) and not name.startswith("packed")
+    }
     for name, found in rows.items():
         for number, row in enumerate(found, start=1):
-            where = f"{folder}/{name}.jsonl: row {number}"
-            official = assess(row.case).risk_level
+            where = f"{folder}/{name}: row {number}"
+            official = row.level if own else assess(row.case).risk_level
             if not row.level == row.report.risk_level == official:
                 raise InputError(f"{where}: level {row.level}, report {row.report.risk_level}, policy {official}")
-        counts = Counter((row.language, row.level) for row in found)
-        balance[name] = {
-            "rows": len(found),
-            "books": len({row.book for row in found}),
-            "levels": {lang: {level: counts[lang, level] for level in LEVELS} for lang in ("en", "zh")},
-        }
+            if not own and row.slices != slices_of(row.case, row.notes):
+                raise InputError(f"{where}: slices {row.slices}, the case gives {slices_of(row.case, row.notes)}")
     full = [name for name in ("train", "val", "test") if name in rows]
     for i, one in enumerate(full):
         for other in full[i + 1 :]:
-            _disjoint(folder, one, rows[one], other, rows[other])
+            _disjoint(folder, one, rows[one], other, rows[other], own)
+    if not own:
+        _held_out(folder, rows)
+    balance = {name: _counts(row.to_record() for row in found) for name, found in rows.items()}
+    if (folder / OPENINGS).exists() or any(name.endswith(".gz") for name in record.outputs):
+        balance["sealed"] = {"openings": len(openings(folder))}
     return balance
 
 
-def _disjoint(folder: Path, one: str, left: Iterable[Row], other: str, right: Iterable[Row]) -> None:
-    for what, of in (
-        ("book", lambda row: row.book),
-        ("date", lambda row: row.case.as_of),
-        ("case id", lambda row: row.case.case_id),
-    ):
+def _disjoint(folder: Path, one: str, left: list[Row], other: str, right: list[Row], own: bool) -> None:
+    # a user's own split by book may share dates; packing tells so
+    dates = [] if own else [("date", lambda row: row.case.as_of)]
+    for what, of in (("book", lambda row: row.book), ("case id", lambda row: row.case.case_id), *dates):
         shared = {of(row) for row in left} & {of(row) for row in right}
         if shared:
             raise InputError(f"{folder}: {one} and {other} share {len(shared)} {what}s, for example {min(shared)}")
+    if own:
+        return
+    if max(row.case.as_of for row in left) >= min(row.case.as_of for row in right):
+        raise InputError(f"{folder}: dates of {other} do not all lie after those of {one}")
+    near = between(
+        [prompt.render_case(row.case) for row in left], [prompt.render_case(row.case) for row in right], NEAR
+    )
+    if near:
+        i, j, alike = near[0]
+        ids = f"{left[i].case.case_id} and {right[j].case.case_id}"
+        raise InputError(f"{folder}: {one} and {other} hold near-duplicates: {ids} are {alike:.0%} alike")
 
 
-def pack(cases: Path, reports: Path, out: Path) -> int:
-    """A user's own cases and approved reports (JSON Lines, same order) as a checked split `own.jsonl` in `out`."""
-    held = manifest.load(out)
-    if held is not None and set(held.outputs) - {"own.jsonl"}:
-        raise InputError(f"{out}: holds another dataset, whose manifest this would replace; pack to another folder")
-    found_cases, found_reports = read_lines(cases), read_lines(reports)
-    if len(found_cases) != len(found_reports):
-        raise InputError(f"{cases} has {len(found_cases)} cases, {reports} has {len(found_reports)} reports")
-    rows, seen = [], set()
-    for number, (case, report) in enumerate(zip(found_cases, found_reports, strict=True), start=1):
-        case = validate(Case, case, f"{cases}: row {number}")
-        report = validate(Report, report, f"{reports}: row {number}")
-        unknown = sorted(set(report.cited()) - {one.id for one in case.evidence})
-        if unknown:
-            raise InputError(f"{reports}: row {number}: cites {unknown[0]}, which is not evidence of {case.case_id}")
-        if case.case_id in seen:
-            raise InputError(f"{cases}: row {number}: case id {case.case_id} is used twice; ids are unique")
-        seen.add(case.case_id)
-        rows.append(make_row(case, f"own-{number}", report).to_record())
-    record = manifest.start(out, "data", inputs={str(cases): sha256(cases), str(reports): sha256(reports)})
-    write_lines(Path(out) / "own.jsonl", rows)
-    manifest.finish(out, record, ["own.jsonl"])
-    return len(rows)
+def _held_out(folder: Path, rows: dict[str, list[Row]]) -> None:
+    """What only the test may hold: wordings, and instrument and limit combinations."""
+    plans = [plan for language in LANGUAGES for plan in wording(language).plans.values()]
+    reserved = {one.id for plan in plans for one in plan if one.reserved}
+    for name in ("train", "val"):
+        for row in rows.get(name, ()):
+            seen = [one for one in row.wording if one in reserved]
+            combination = books.held_out_combination(row.case)
+            if seen or combination:
+                what = f"wording {seen[0]}" if seen else f"combination {' and '.join(combination)}"
+                raise InputError(f"{folder}: {name} holds {row.case.case_id} with the {what}, kept for the test")
+
+
+def openings(folder: Path) -> list[dict[str, str]]:
+    """Every time the sealed test of a dataset version was opened: date, release, sha256."""
+    path = Path(folder) / OPENINGS
+    return list(read_lines(path)) if path.exists() else []
+
+
+def open_sealed(folder: Path, release: str, out: Path) -> int:
+    """Write the sealed test to `out` for one release, and log the opening. Returns how often it has been opened.
+
+    Raises InputError when this release has opened it before.
+    """
+    record = verify_hashes(folder)
+    name = next((one for one in record.outputs if one.endswith(".gz")), None)
+    if name is None:
+        raise InputError(f"{folder}: has no sealed test")
+    before = openings(folder)
+    if any(one["release"] == release for one in before):
+        raise InputError(f"{folder}: release {release} has opened the sealed test before; it is opened once a release")
+    opened = {"date": date.today().isoformat(), "release": release, "sha256": record.outputs[name]}
+    write_lines(Path(folder) / OPENINGS, [*before, opened])
+    with gzip.open(Path(folder) / name, "rt", encoding="utf-8") as file:
+        write_lines(out, (json.loads(line) for line in file))
+    return len(before) + 1

@@ -15,13 +15,19 @@ from riskscribe.files import read_text
 _DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 NOT_AVAILABLE = "#N/A"
+LARGEST = 1e18
 
 
 def decimal(text: str, where: str) -> float:
-    """A plain decimal such as -1234.56; thousands separators, exponents, NaN and infinity are refused."""
+    """A plain decimal such as -1234.56; thousands separators, exponents, NaN and infinity are refused.
+
+    So is a size above 1e18: no amount is, and sums and ratios of larger ones overflow.
+    """
     value = float(text) if _DECIMAL.fullmatch(text) else math.nan
-    if math.isfinite(value):
+    if abs(value) <= LARGEST:
         return value
+    if not math.isnan(value):
+        raise InputError(f"{where}: {text[:40]!r} is above 1e18 in size; write an amount in units of its currency")
     got = f"{text[:40]!r} is not a plain decimal" if text else "is empty"
     raise InputError(f"{where}: {got}; write a number like -1234.56 (no thousands separator, exponent, NaN or inf)")
 
@@ -89,16 +95,22 @@ class Row:
         return text
 
 
-def read_table(path: Path, needed: Sequence[str], optional: Sequence[str] | None = ()) -> list[Row]:
+def read_table(
+    path: Path, needed: Sequence[str], optional: Sequence[str] | None = (), separators: str = ","
+) -> list[Row]:
     """Read a CSV file with one header line (a leading `#` is taken off); blank lines are passed over.
 
-    `optional=None` accepts any further column (an engine adds them from version to version). Raises InputError for
+    `optional=None` accepts any further column (an engine adds them from version to version). The first of `separators`
+    that the header line holds parts the cells. Raises InputError for
     an absent or empty file, a byte that is not UTF-8, an unknown, missing or repeated column, a line of the wrong
     width.
     """
     try:
         # only line ends split records: str.splitlines would also cut at form feeds and the like
-        reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+        text = read_text(path)
+        head = next((one for one in text.splitlines() if one.strip()), "")
+        separator = next((one for one in separators if one in head), separators[0])
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
@@ -106,6 +118,8 @@ def read_table(path: Path, needed: Sequence[str], optional: Sequence[str] | None
         raise InputError(f"{path}: is empty; the first line must name the columns {', '.join(needed)}")
     first, header = lines[0]
     header[0] = header[0].removeprefix("#").strip()
+    if len(header) == 1 and len(needed) > 1 and any(one in header[0] for one in ";\t|"):
+        raise InputError(f"{path}: line {first}: the cells are parted by another sign than a comma; save as plain CSV")
     _check_header(f"{path}: line {first}", header, needed, optional)
     rows = []
     for number, cells in lines[1:]:

@@ -80,6 +80,14 @@ def compare(folders: list[Path], title: str) -> dict[str, Any]:
     languages = {
         language: {
             "cases": block["cases"],
+            "slices": [
+                {
+                    "name": name,
+                    "cases": one["cases"],
+                    "values": {key: blocks[key][language]["slices"][name]["metrics"] for key in keys},
+                }
+                for name, one in block["slices"].items()
+            ],
             "metrics": [
                 {
                     "key": metric.key,

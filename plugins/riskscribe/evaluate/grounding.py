@@ -110,8 +110,8 @@ _INSTRUMENT = re.compile(
 )
 # words that let a positive number in prose stand for a negative value
 _LOSS = re.compile(
-    r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|tak(?:e|es|ing) off|short|negative|minus|reduc\w+|cuts?|down|"
-    r"f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+)\b|亏|损失|对冲|抵|减|空|下跌|下降|负",
+    r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took) off|short|negative|minus|reduc\w+|cuts?|"
+    r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+)\b|亏|损失|对冲|抵|减|空|下跌|下降|负",
     re.IGNORECASE,
 )
 _LOSES = re.compile(r"(?:\b(?:loses?|losing|loss of)|亏损)\s?$", re.IGNORECASE)
@@ -301,7 +301,7 @@ def facts_of(case: Case) -> list[Fact]:
         *(Fact(label=f"{name} rate", value=rate, role="fx", **whole) for name, rate in case.fx.items()),
     ]
     for item in case.evidence:
-        facts += [*_fields(item), *_in_words(item)]
+        facts += [*_fields(item, case), *_in_words(item)]
         if isinstance(item, ValueAtRisk):
             facts += _horizon(item, case)
     for one in list(facts):
@@ -311,7 +311,7 @@ def facts_of(case: Case) -> list[Fact]:
     return facts
 
 
-def _fields(item: Evidence) -> Iterator[Fact]:
+def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
     """The numeric fields of one evidence item."""
 
     def fact(label: str, value: float | None, unit: str = "money", *, currency: str | None = None, **more):
@@ -337,21 +337,28 @@ def _fields(item: Evidence) -> Iterator[Fact]:
             if item.temporary_increase:
                 yield from fact("temporary increase", item.temporary_increase.amount, **unsigned)
             yield from fact("days open", item.days_open, "days", exact=True)
+            yield from fact("value five days ago", item.five_days_ago, role="previous", **unsigned)
         case ValueAtRisk():
             loss = {"signed": False}
             yield from fact(item.measure, item.value, **loss)
             yield from fact(f"previous {item.measure}", item.previous, role="previous", **loss)
+            yield from fact(f"{item.measure} five days ago", item.five_days_ago, role="previous", **loss)
             yield from fact("standard error", item.standard_error, **loss)
+            yield from fact("undiversified", item.undiversified, **loss)
             yield from fact("windows", item.windows, "count", exact=True)
+            yield from fact("windows in the tail", item.tail_count, "count", exact=True)
         case Component():
             yield from fact("contribution", item.contribution)
             yield from fact("previous contribution", item.previous, role="previous")
             yield from fact("share", item.share_pct, "percent")
+            yield from fact("standalone", item.standalone, signed=False)
         case Stress():
             yield from fact("stress P&L", item.pnl)
             yield from fact("previous stress P&L", item.previous, role="previous")
         case Position():
             yield from fact("MTM", item.mtm)
+            yield from fact("previous MTM", item.previous, role="previous")
+            yield from fact("standalone VaR", item.standalone_var, signed=False)
             yield from fact("notional", item.notional, signed=False)
             for greek in item.sensitivities:
                 yield from fact(greek.measure, greek.value, currency=greek.currency)
@@ -359,7 +366,7 @@ def _fields(item: Evidence) -> Iterator[Fact]:
             yield from fact(f"{item.measure} P&L", item.value)
             yield from fact(f"previous {item.measure} P&L", item.previous, role="previous")
         case Change():
-            yield from fact(f"{item.step} step", item.value)
+            yield from fact(f"{item.step} step", item.value, case.unit_of(item.of))
         case Backtest():
             yield from fact("exceptions", item.exceptions, "count", exact=True)
             yield from fact("days", item.days, "days", exact=True)
@@ -367,6 +374,7 @@ def _fields(item: Evidence) -> Iterator[Fact]:
         case Counterparty():
             yield from fact("exposure", item.exposure, signed=False)
             yield from fact("collateral", item.collateral, signed=False)
+            yield from fact("threshold", item.threshold, signed=False)
 
 
 def _horizon(line: ValueAtRisk, case: Case) -> list[Fact]:

@@ -5,10 +5,11 @@ which is not the same as wrong. Nothing here sees a gold report: a case's eviden
 """
 
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -46,6 +47,7 @@ class Record(BaseModel):
     case_id: str
     book: str = ""
     language: Language
+    slices: list[str] = []
     official_level: Level
     answer: str
     is_json: bool
@@ -79,7 +81,7 @@ class Record(BaseModel):
         return not any(one.code in FATAL for one in self.findings)
 
 
-def score_answer(case: Case, text: str, book: str = "") -> Record:
+def score_answer(case: Case, text: str, book: str = "", slices: Sequence[str] = ()) -> Record:
     """Score what a model wrote for a case. Deterministic; never raises for any text."""
     official = assess(case)
     right = {(one.limit_id, one.status) for one in official.limit_breaches}
@@ -88,6 +90,7 @@ def score_answer(case: Case, text: str, book: str = "") -> Record:
         case_id=case.case_id,
         book=book or case.case_id,
         language=case.language,
+        slices=list(slices),
         official_level=official.risk_level,
         answer=text,
         is_json=parsed.is_json,
@@ -235,8 +238,27 @@ def estimate(metric: Metric, records: list[Record]) -> dict[str, Any]:
     return {"value": shown[0], "low": shown[1], "high": shown[2], "n": count, "unscored": unscored}
 
 
+# what is told of a slice, where few cases would make the rest noise
+SLICE_METRICS = ("fatal_error_free", "schema_valid", "level_accuracy", "under_call", "breach_f1", "grounded")
+
+
+def _by_slice(records: list[Record]) -> dict[str, Any]:
+    """Cases and main metrics of every slice of one language's records, largest slice first."""
+    names = Counter(name for one in records for name in one.slices if name not in ("en", "zh"))
+    chosen = [metric for metric in METRICS if metric.key in SLICE_METRICS]
+    return {
+        name: {
+            "cases": count,
+            "metrics": {
+                metric.key: estimate(metric, [one for one in records if name in one.slices]) for metric in chosen
+            },
+        }
+        for name, count in names.most_common()
+    }
+
+
 def metrics_by_language(records: list[Record]) -> dict[str, Any]:
-    """Aggregates of a run, a block a language."""
+    """Aggregates of a run, a block a language, with its slices."""
     blocks: dict[str, Any] = {}
     for language in ("en", "zh"):
         own = [one for one in records if one.language == language]
@@ -245,17 +267,26 @@ def metrics_by_language(records: list[Record]) -> dict[str, Any]:
                 "cases": len(own),
                 "books": len({one.book for one in own}),
                 "metrics": {metric.key: estimate(metric, own) for metric in METRICS},
+                "slices": _by_slice(own),
             }
     return blocks
 
 
-def score_file(rows: list[tuple[str, Case]], predictions: Path) -> list[Record]:
-    """Score a predictions file against (book, case) rows.
+class Scored(NamedTuple):
+    """A case to score an answer against, with what its record is counted under."""
+
+    case: Case
+    book: str = ""
+    slices: Sequence[str] = ()
+
+
+def score_file(rows: list[Scored], predictions: Path) -> list[Record]:
+    """Score a predictions file against the cases of a split.
 
     A prediction has `predict` and either `case_id` or the `prompt` LLaMA-Factory wrote; a case without a prediction,
     a prediction without a case and two for one case are refused: a missing answer must not pass unnoticed.
     """
-    by_id = {case.case_id: (book, case) for book, case in rows}
+    by_id = {one.case.case_id: one for one in rows}
     answers: dict[str, str] = {}
     for number, one in enumerate(read_lines(predictions), start=1):
         where = f"{predictions}: line {number}"
@@ -270,7 +301,7 @@ def score_file(rows: list[tuple[str, Case]], predictions: Path) -> list[Record]:
     missing = sorted(by_id.keys() - answers.keys())
     if missing:
         raise InputError(f"{predictions}: no prediction for {len(missing)} of {len(by_id)} cases, e.g. {missing[0]}")
-    return [score_answer(by_id[one][1], answers[one], by_id[one][0]) for one in by_id]
+    return [score_answer(one.case, answers[name], one.book, one.slices) for name, one in by_id.items()]
 
 
 def write_scores(out: Path, records: list[Record], about: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +312,7 @@ def write_scores(out: Path, records: list[Record], about: dict[str, Any]) -> dic
     return metrics
 
 
-def score_run(rows: list[tuple[str, Case]], data: Path, predictions: Path, out: Path) -> list[Record]:
+def score_run(rows: list[Scored], data: Path, predictions: Path, out: Path) -> list[Record]:
     """Score a predictions file against the rows of the split file `data` and write the scores with both hashes."""
     records = score_file(rows, predictions)
     about = {"data": data.stem, "data_sha256": sha256(data), "predictions_sha256": sha256(predictions)}

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from riskscribe import policy as rules
-from riskscribe.case import Case, Component, DataQuality, Limit
+from riskscribe.case import PREFIX, Backtest, Case, Component, DataQuality, Limit
 from riskscribe.errors import InputError
 from riskscribe.evaluate.grounding import cited_ids, facts_of, ground_report, ground_text
 from riskscribe.evaluate.parse import parse_report
@@ -29,7 +29,9 @@ Code = Literal[
     "unknown_evidence",
     "wrong_driver",
     "missed_data_quality",
+    "missed_limitation",
     "wrong_action",
+    "omitted_side_effect",
     "unsupported_number",
 ]
 
@@ -65,7 +67,7 @@ def verify(case: Case, report: Report, policy: rules.Policy | None = None) -> li
         *_level(report, official),
         *_breaches(case, report, official),
         *_drivers(case, report, official, policy),
-        *_data_quality(case, report),
+        *_limitations(case, report, official),
         *_actions(case, report, official),
         *_unknown(case, report),
         *_numbers(case, report),
@@ -123,14 +125,15 @@ def _drivers(case: Case, report: Report, official: rules.Assessment, policy: rul
     for i, driver in enumerate(report.key_drivers):
         cited = [components[name] for name in driver.evidence if name in components]
         if not cited:
-            why = f"{driver.driver} cites no component of VaR"
-        elif minor := [one for one in cited if abs(one.share_pct) < policy.material_driver_pct]:
-            why = f"{minor[0].id} is {minor[0].share_pct:.1f} % of VaR; {policy.material_driver_pct:g} % is material"
+            why = f"{driver.driver} cites no component of VaR or of a stress loss"
+        elif minor := [one for one in cited if abs(one.share_pct) < _material(one, policy)]:
+            share = f"{minor[0].share_pct:.1f} % of {minor[0].of}"
+            why = f"{minor[0].id} is {share}; {_material(minor[0], policy):g} % is material"
         elif outranked := [one for one in cited if one.id not in chosen]:
             why = f"{outranked[0].id} is not among the {policy.max_drivers} largest; those are {', '.join(chosen)}"
         elif turned := [one for one in cited if (one.contribution >= 0) != (driver.direction == "increases")]:
             right = "increases" if turned[0].contribution >= 0 else "offsets"
-            why = f"{turned[0].id} {right} VaR, the report says {driver.direction}"
+            why = f"{turned[0].id} {right} {turned[0].of}, the report says {driver.direction}"
         elif driver.driver in {one.factor for one in components.values()} - {one.factor for one in cited}:
             why = f"{cited[0].id} is {cited[0].factor}, not {driver.driver}"
         else:
@@ -139,26 +142,44 @@ def _drivers(case: Case, report: Report, official: rules.Assessment, policy: rul
         yield Finding(code="wrong_driver", path=f"key_drivers.{i}", message=why, evidence=ids)
 
 
-def _data_quality(case: Case, report: Report) -> Iterator[Finding]:
+def _material(one: Component, policy: rules.Policy) -> float:
+    of_stress = one.of.startswith(PREFIX["stress"])
+    return policy.material_stress_driver_pct if of_stress else policy.material_driver_pct
+
+
+def _limitations(case: Case, report: Report, official: rules.Assessment) -> Iterator[Finding]:
+    """Material flags, unexplained P&L and back-tests in the red zone that no limitation cites."""
     named = {name for text in report.limitations for name in cited_ids(text)}
-    for flag in case.of_kind(DataQuality):
-        if flag.material and flag.id not in named:
-            message = f"no limitation cites {flag.id}, a material flag ({flag.issue.replace('_', ' ')})"
-            yield Finding(code="missed_data_quality", path="limitations", message=message, evidence=[flag.id])
+    due = {one.id: one for one in case.evidence if one.id in official.limitation_ids and one.id not in named}
+    for name, one in due.items():
+        if isinstance(one, DataQuality):
+            if not one.material:
+                continue
+            code, what = "missed_data_quality", f"a material flag ({one.issue.replace('_', ' ')})"
+        else:
+            red = f"a back-test in the red zone ({one.exceptions} exceptions)" if isinstance(one, Backtest) else ""
+            code, what = "missed_limitation", red or "an unexplained P&L that is too large"
+        message = f"no limitation cites {name}, {what}"
+        yield Finding(code=code, path="limitations", message=message, evidence=[name])
 
 
 def _actions(case: Case, report: Report, official: rules.Assessment) -> Iterator[Finding]:
     for i, one in enumerate(report.recommended_actions):
         path = f"recommended_actions.{i}"
         # with no limits there is nothing to cite, and `no_action` stands alone
-        due = [act for act in official.actions if set(act.evidence) & set(one.evidence) or act.action == "no_action"]
+        due = [act for act in official.actions if _about(act) & set(one.evidence) or act.action == "no_action"]
         match = next((act for act in due if act.action == one.action), None)
         if match is None:
             wants = ", ".join(dict.fromkeys(f"{act.action} on {act.evidence[0]}" for act in due if act.evidence))
             why = f"the policy asks {wants}" if wants else "its evidence is no finding"
             message = f"{one.action} on {', '.join(one.evidence) or 'no evidence'}: {why}"
             yield Finding(code="wrong_action", path=path, message=message, evidence=one.evidence)
-        elif match.size is not None and not _states_size(case, one, match):
+            continue
+        named = {*one.evidence, *cited_ids(one.statement)}
+        if unnamed := [name for name in match.pushes_over_soft if name not in named]:
+            message = f"{match.evidence[0]}: the reduction pushes {', '.join(unnamed)} over soft, and that is not said"
+            yield Finding(code="omitted_side_effect", path=path, message=message, evidence=unnamed)
+        if match.size is not None and not _states_size(case, one, match):
             limit = next(limit for limit in case.of_kind(Limit) if limit.id == match.evidence[0])
             right = amount(match.size, case.language, unit=limit.unit)
             message = f"{limit.id}: the indicative reduction is {right}, the statement has another"
@@ -169,6 +190,11 @@ def _actions(case: Case, report: Report, official: rules.Assessment) -> Iterator
         ):
             message = f"reduce_exposure on {act.evidence[0]} is missing: an unapproved breach"
             yield Finding(code="wrong_action", path="recommended_actions", message=message, evidence=act.evidence)
+
+
+def _about(action: rules.PolicyAction) -> set[str]:
+    """The evidence an official action is about, without the limits it would push over soft."""
+    return set(action.evidence) - set(action.pushes_over_soft)
 
 
 def _states_size(case: Case, action: RecommendedAction, official: rules.PolicyAction) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 from riskscribe import prompt
 from riskscribe.case import Case
-from riskscribe.data.splits import read_row, read_rows
-from riskscribe.files import read_lines, sha256
+from riskscribe.data.splits import read_records, read_row, read_rows
+from riskscribe.files import sha256
 from riskscribe.policy import default_policy
 from riskscribe.schema import report_outline
 
@@ -93,7 +93,7 @@ class CaseIndex:
     def find(self, text: str) -> Case | None:
         """The case whose head line stands last in a prompt, or None."""
         for file in list(self.files):
-            for record in read_lines(file):
+            for record in read_records(file):
                 self.cases[json.loads(record["case"])["case_id"]] = record["case"]
             del self.files[file]
         found = self.cases.get(prompt.case_id_in(text) or "")

@@ -18,6 +18,12 @@ from riskscribe.files import write_text
 from riskscribe.page.render import html_page, markdown_page, visible
 
 FIDELITY = "These figures measure fidelity to the written policy, not risk judgement."
+SLICE_COLUMNS = {
+    "fatal_error_free": "Free of fatal errors, %",
+    "level_accuracy": "Level right, %",
+    "breach_f1": "Breach F1, %",
+    "grounded": "Numbers grounded, %",
+}
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 # Okabe-Ito colours tell columns apart for every kind of sight; the marker tells them apart without any
 _LOOKS = [("s", "#7a7a7a"), ("D", "#8a6d00"), ("o", "#0072b2"), ("^", "#b34700"), ("v", "#007d5c"), ("P", "#a0508a")]
@@ -42,8 +48,9 @@ def write_comparison(out: Path, comparison: dict[str, Any]) -> list[Path]:
     Args:
         out: Folder; made if absent.
         comparison: title; dataset {name, sha256, cases, books}; columns [{key, name, note}]; languages {code: {cases,
-            metrics [{key, name, unit, higher_is_better, values {column: {value, low, high, n, unscored}}}]}}; paired
-            [{language, metric, name, a, b, difference (b - a), low, high, p_value, test, n}]; notes; commands;
+            metrics [{key, name, unit, higher_is_better, values {column: {value, low, high, n, unscored}}}], slices
+            [{name, cases, values {column: {metric: {value, low, high, n, unscored}}}}]}}; paired [{language, metric,
+            name, a, b, difference (b - a), low, high, p_value, test, n}]; notes; commands;
             smoke_test. Any number may be None. Rows keep their order: headline and fatal ones come first.
     """
     svg = _svg(comparison)
@@ -57,6 +64,9 @@ def write_comparison(out: Path, comparison: dict[str, Any]) -> list[Path]:
         "p_value": _p_value,
         "verdict": _verdict,
         "paired": _paired(comparison),
+        "slice_columns": SLICE_COLUMNS,
+        "across": _across,
+        "floor_to_last": _columns_in_order,
         "cases_in_all": sum(one["cases"] for one in comparison["languages"].values()),
     }
     html = html_page("comparison.html.j2", **values, plot=_inline(svg))
@@ -66,6 +76,16 @@ def write_comparison(out: Path, comparison: dict[str, Any]) -> list[Path]:
     for path, text in zip(paths, (markdown, html, svg), strict=True):
         write_text(path, text)
     return paths
+
+
+def _columns_in_order(comparison: dict[str, Any]) -> str:
+    return " / ".join(column["name"].lower() for column in comparison["columns"])
+
+
+def _across(part: dict[str, Any], key: str, comparison: dict[str, Any]) -> str:
+    """One metric of a slice for every column, in their order: `25 / 100 / 0 / 88`, percent."""
+    values = [part["values"].get(column["key"], {}).get(key, {}).get("value") for column in comparison["columns"]]
+    return " / ".join("–" if value is None else f"{value:.0f}" for value in values)
 
 
 def _quantity(value: float | None, unit: str, *, signed: bool = False) -> str:

@@ -29,7 +29,17 @@ from riskscribe.files import write_json, write_text
 from riskscribe.page.render import Markdown, escape_markdown, html_page, markdown_page, visible
 from riskscribe.page.words import MARK_SHAPES, STATUS_SHAPES, WARN, WORDS
 from riskscribe.policy import Assessment, Policy, PolicyAction
-from riskscribe.prompt import ISSUES, amount, exception_order, limit_name, line, percent, thresholds, utilisation
+from riskscribe.prompt import (
+    ISSUES,
+    amount,
+    exception_order,
+    limit_name,
+    line,
+    percent,
+    thresholds,
+    trend,
+    utilisation,
+)
 from riskscribe.report import LEVELS, LimitBreach, RecommendedAction, Report
 
 _ID = re.compile(rf"(?<![A-Za-z0-9-]){ID_PATTERN}(?![A-Za-z0-9-])")
@@ -284,7 +294,10 @@ class _Page:
         rank = LEVELS.index(official.risk_level) + 1
         level = Fact(words["level"], words["levels"][official.risk_level], "■" * rank + "□" * (4 - rank))
         escalate = Fact(
-            words["escalate"], words["yes" if official.escalate else "no"], "◆" if official.escalate else "◇"
+            words["escalate"],
+            words["yes" if official.escalate else "no"],
+            "◆" if official.escalate else "◇",
+            words["escalate_to"].format(to=self.authority(official.escalate_to)) if official.escalate_to else "",
         )
         share = words["coverage"].format(share=percent(official.coverage_pct, 80.0, 95.0, 100.0))
         known = _ASSESSMENTS.index(official.assessment_status)
@@ -310,8 +323,8 @@ class _Page:
         """VaR and ES lines and the worst stress as (name, value, rest of the evidence line with its id)."""
         found = []
         for one in self.case.of_kind(ValueAtRisk):
-            name, value, before = self.facts_of(one).split(" | ")[:3]
-            found.append((name, f"{value} {one.currency}", f"{before} [{one.id}]"))
+            name, value, *rest = self.facts_of(one).split(" | ")
+            found.append((name, f"{value} {one.currency}", f"{self.words['comma'].join(rest)} [{one.id}]"))
         if not any(one.measure == "VaR" for one in self.case.of_kind(ValueAtRisk)):
             found.append(("VaR", "–", self.words["no_var"]))
         scenarios = self.case.of_kind(Stress)
@@ -325,7 +338,7 @@ class _Page:
 
     def facts_of(self, item: Evidence) -> str:
         """The evidence line without its id."""
-        return line(item, self.language, self.case.base_currency).removeprefix(item.id).strip()
+        return line(item, self.case).removeprefix(item.id).strip()
 
     def limits(self) -> list[LimitRow]:
         limits = rules.in_order(self.case)
@@ -383,7 +396,7 @@ class _Page:
         value = amount(limit.value, language, *bounds, unit=limit.unit)
         currency = "" if limit.unit == "percent" else f" {limit.currency}"
         hard = amount(limit.hard, language, unit=limit.unit) + currency
-        facts = [words["use"].format(value=value, hard=hard), self.facts_of(limit).rsplit(" | ", 1)[-1]]
+        facts = [words["use"].format(value=value, hard=hard), trend(limit, language, unit=limit.unit)]
         if rules.exposure(limit) > limit.hard:
             facts.append(
                 words["to_soft"].format(size=amount(rules.reduction_to_soft(limit), language, unit=limit.unit))
@@ -472,7 +485,7 @@ class _Page:
         for component_id in official.driver_ids:
             component: Component = self.by_id[component_id]
             direction = "increases" if component.contribution >= 0 else "offsets"
-            share = words["share_of_var"].format(share=percent(abs(component.share_pct)))
+            share = self.share_of(component)
             size = self.money(component.contribution, component.currency)
             text = f"{component.factor} {words['directions'][direction]}{words['colon']}{size}{words['comma']}{share}"
             text += f" [{component_id}]"
@@ -489,6 +502,12 @@ class _Page:
             rows.append(self.row("drivers", text, [self.driver_said(*one) for one in found], marks))
         rows += [self.row("drivers", "", [self.driver_said(*one)], [self.mark("invented")]) for one in left]
         return rows
+
+    def share_of(self, component: Component) -> str:
+        share, line = percent(abs(component.share_pct)), self.by_id[component.of]
+        if isinstance(line, Stress):
+            return self.words["share_of_stress"].format(share=share, scenario=line.scenario)
+        return self.words["share_of_var"].format(share=share)
 
     def driver_said(self, index: int, driver: Any) -> Said:
         label = f"{driver.driver} {self.words['directions'][driver.direction]}"
@@ -508,12 +527,16 @@ class _Page:
         words = self.words
         text = self.action_label(one)
         if one.evidence:
-            text += words["colon"] + words["comma"].join(self.describe(each) for each in one.evidence)
+            about = [each for each in one.evidence if each not in one.pushes_over_soft]
+            text += words["colon"] + words["comma"].join(map(self.describe, about))
         limit = self.by_id.get(one.evidence[0]) if one.evidence else None
         if one.size and isinstance(limit, Limit):
             size = amount(one.size, self.language, unit=limit.unit)
             size += "" if limit.unit == "percent" else f" {limit.currency}"
             text += words["separator"] + words["indicative"].format(size=size)
+        if one.pushes_over_soft:
+            pushed = words["comma"].join(map(self.describe, one.pushes_over_soft))
+            text += words["separator"] + words["pushes"].format(limits=pushed)
         return text
 
     def actions(self) -> list[Row]:
@@ -534,6 +557,8 @@ class _Page:
                     marks.append(self.mark(_direction(above), "action"))
                 elif one.priority != wanted.priority:
                     marks.append(self.mark(_direction(wanted.priority - one.priority), "priority"))
+                if not set(wanted.pushes_over_soft) <= {*one.evidence, *_ID.findall(one.statement)}:
+                    marks.append(self.mark("differs", "side_effect"))
             said = [self.action_said(*one) for one in taken[i]]
             # to leave out a reduction, or to monitor instead, makes the book look better than it is
             dropped = wanted.action == "reduce_exposure" and wanted.action not in [one.action for _, one in taken[i]]
@@ -545,7 +570,8 @@ class _Page:
     def answers(one: RecommendedAction, wanted: PolicyAction, *, same_action: bool) -> bool:
         if one.action == wanted.action == "no_action":
             return True
-        return (one.action == wanted.action or not same_action) and bool({*one.evidence} & {*wanted.evidence})
+        about = {*wanted.evidence} - {*wanted.pushes_over_soft}
+        return (one.action == wanted.action or not same_action) and bool({*one.evidence} & about)
 
     def action_said(self, index: int, one: RecommendedAction) -> Said:
         text = _with_ids(one.statement, one.evidence)
