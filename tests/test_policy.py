@@ -211,7 +211,10 @@ def greeks(**values: float) -> dict:
     ("limits", "positions", "size", "pushed"),
     [
         # the long SPX delta hides a short NDX one: with less of it the book reaches its own soft threshold
-        ([{"use": 120, "scope": "SPX"}, {"use": -40}], [greeks(delta_SPX=120), greeks(delta_NDX=-160)], 40, ["LIM-A1"]),
+        (
+            [{"use": 120, "scope": "SPX"}, {"use": -40}],
+            [greeks(delta_SPX=120), greeks(delta_NDX=-160)], 40, ["LIM-A1"],
+        ),
         ([{"use": 120, "scope": "SPX"}, {"use": -39}], [greeks(delta_SPX=120), greeks(delta_NDX=-159)], 40, []),
         # the vega that goes with the delta held the vega of others down
         (

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from riskscribe.case import Component, DataQuality, Limit, Position, Source, Stress, ValueAtRisk
+from riskscribe.cli import main
 from riskscribe.data.gold import gold_report
 from riskscribe.data.import_ore import import_ore
 from riskscribe.errors import InputError
@@ -31,7 +33,17 @@ HEADER = {
     "var.csv": "#Portfolio,RiskClass,RiskType,Quantile_0.010000,Quantile_0.990000,ExpectedShortfall_0.010000,"
     "ExpectedShortfall_0.990000",
     "historical_PnL.csv": "#Portfolio,RiskClass,RiskType,PLDate1,PLDate2,PLAmount",
+    "sensitivity_config.csv": "#Key,Factor,BaseValue,ShiftSize",
+    "simm.csv": "#Portfolio,ProductClass,RiskClass,MarginType,Bucket,SimmSide,Regulation,InitialMargin,Currency,"
+    "CalculationCurrency",
+    "simm_data.csv": "#Portfolio,RiskType,ProductClass,Amount",
 }
+HEADER["parsensitivity.csv"] = HEADER["sensitivity.csv"]
+MARGIN = [
+    "PF,RatesFX,FX,Delta,USD,Call,ESA,5.0,USD,USD",
+    "PF,All,All,All,All,Call,ESA,1234567.891,USD,USD",
+    "PF,All,All,All,All,Post,SEC,7.5,USD,USD",
+]
 FX, SWAP = "FX_1", "SWAP_1"
 NPVS = [
     f"{FX},FxOption,2025-06-30,1.0,100000.0,USD,90000.0,EUR,1000000,USD,900000,NS,CPTY",
@@ -537,7 +549,7 @@ def test_the_header_may_lack_its_hash_but_no_column(ore):
 
 # --- further measures ---
 
-CONFIG = "#Key,Factor,BaseValue,ShiftSize"
+CONFIG = HEADER["sensitivity_config.csv"]
 CREDIT = [
     f"{SWAP},{par},SurvivalProbability/ACME/{n}/{n}Y,0.0001,,0.0,EUR,-30000.00,{pnl},#N/A"
     for par, pnls in (("false", (7, 8)), ("true", (11, 12)))
@@ -718,10 +730,7 @@ def test_var_says_its_tail_count_and_what_stands_alone(ore):
 
 
 def test_initial_margin_is_lineage_and_crif_is_counted(ore):
-    report(ore, "simm.csv", "#Portfolio,ProductClass,RiskClass,MarginType,Bucket,SimmSide,Regulation,InitialMargin,"
-           "Currency,CalculationCurrency", "PF,RatesFX,FX,Delta,USD,Call,ESA,5.0,USD,USD",
-           "PF,All,All,All,All,Call,ESA,1234567.891,USD,USD", "PF,All,All,All,All,Post,SEC,7.5,USD,USD")  # fmt: skip
-    report(ore, "simm_data.csv", "#Portfolio,RiskType,ProductClass,Amount", "PF,Risk_FX,RatesFX,5")
+    ore.write(simm=MARGIN, simm_data=["PF,Risk_FX,RatesFX,5"])
     sources = {one.system: one.detail for one in ore.case().of_kind(Source)}
     assert sources["ORE SIMM"] == "initial margin PF Call ESA 1234567.89 USD; PF Post SEC 7.50 USD"
     assert "1" in ore.flags()[("partial_coverage", False)].detail.split("CRIF")[1]
@@ -760,8 +769,11 @@ CELLS = st.text(max_size=12) | st.sampled_from(
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_cell_makes_the_import_raise_anything_but_a_refusal(ore, data):
-    lines = {"npv": NPVS, "sensitivity": [*DELTAS, *CREDIT, *WTI], "stresstest": STRESSES, "var": CLASSES,
-             "historical_PnL": history(LOSSES[:5])}  # fmt: skip
+    lines = {
+        "npv": NPVS, "sensitivity": [*DELTAS, *WTI], "parsensitivity": CREDIT[2:], "stresstest": STRESSES,
+        "var": CLASSES, "historical_PnL": history(LOSSES[:5]), "simm": MARGIN, "simm_data": ["PF,Risk_FX,RatesFX,5"],
+        "sensitivity_config": ["x,FXVolatility/USDEUR/1/1Y/ATM,0.12,0.01", "x,CommodityCurve/WTI/0/1Y,50.0,0.5"],
+    }  # fmt: skip
     ore.write(**lines)
     asked = {
         "pv01": {}, "bucket_pv01": {}, "cs01": {}, "vega": {}, "stress": {}, "concentration": {},
@@ -782,6 +794,17 @@ def test_no_cell_makes_the_import_raise_anything_but_a_refusal(ore, data):
 
 
 # --- ORE's own reports ---
+
+
+def test_bad_input_ends_with_code_2_and_leaves_no_file(ore, tmp_path):
+    out = tmp_path / "case.json"
+    arguments = ["case", "import-ore", str(ore.path), "--limits", str(ore.limits), "--out", str(out)]
+    assert CliRunner().invoke(main, arguments).exit_code == 0 and out.exists()
+    out.unlink()
+    ore.write(npv=[NPVS[0], NPVS[1].replace("-30000.0,EUR,-30000.0", "-30000.0,EUR,NaN")])
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and not out.exists()
+    assert "npv.csv: line 3: column NPV(Base): 'NaN'" in result.output and result.output.count("\n") == 1
 
 
 @needs_ore

@@ -1,4 +1,4 @@
-"""Slices are read off the case: for each what just reaches it and what just does not, and that books reach them all."""
+"""Slices are read off the case: what just reaches each and what just does not, and that books reach them all."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +96,7 @@ CASES = {
     ),
     "day sequence": (case(STEP), case()),
     "nothing breached": (case(), case(limits=(limit("AA", 80.0),))),
-    "nothing to recommend": (case(), case(flag(False, ["POS-B00"]))),
+    "nothing to recommend": (case(flag(False, ["POS-B00"])), case(limits=(limit("AA", 80.0),))),
     "insufficient data": (
         case(flag(True, ["POS-B00"]), positions=1),
         case(flag(True, ["POS-B00"]), positions=12),

@@ -91,7 +91,7 @@ def features(level: Level) -> tuple[str, ...]:
     """The features a book of a level may show: a side effect and a desk limit need a breach."""
     rare = ("side effect", "desk within")
     if level in ("high", "critical"):
-        return (*FEATURES, *rare)
+        return (*FEATURES, *rare, *rare[:1] * 3)  # a reduction rarely has a side effect
     return tuple(one for one in FEATURES if one not in rare)
 
 
