@@ -183,7 +183,7 @@ def case_import_ore(folder: Path, limits: Path, as_of: datetime | None, out: Pat
 @click.argument("folder", type=FILE)
 @click.option("--out", type=FILE)
 def case_import_csv(folder: Path, out: Path | None) -> None:
-    """A case from documented CSVs (datasets/example_book/README.md)."""
+    """A case from a folder of CSVs; docs/import.md documents the columns, datasets/templates/csv is a start."""
     from riskscribe.data.import_csv import import_csv
 
     _emit(import_csv(folder), out)

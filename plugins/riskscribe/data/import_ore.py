@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from riskscribe.case import Case, Cause, Component, Limit, Position, Source, Stress, ValueAtRisk
 from riskscribe.data import intake
 from riskscribe.data.ore import limits as ore_limits
+from riskscribe.data.ore import reports as ore_reports
 from riskscribe.data.ore import var as ore_var
 from riskscribe.data.ore.limits import BASIS_POINT, GAUGES, Gauge, measure_limits
 from riskscribe.data.ore.reports import (
@@ -205,8 +206,7 @@ class Output(Reports):
         for row in rows:
             parts = row.text("Factor_1").split("/")
             if not row.cells["Factor_2"] and len(parts) > 1:
-                pnl = row.number_or_none("Delta")
-                rate = self.rates.get(row.text("Currency"), 0.0)
+                pnl, rate = row.number_or_none("Delta"), ore_reports._rate(self, row)
                 pnl = None if pnl is None else pnl * rate
                 yield parts, Shift(row.text("TradeId"), parts[0], parts[1], row.number("ShiftSize_1"), pnl)
 
@@ -352,6 +352,8 @@ def _positions(reports: Output, ids: intake.Ids) -> dict[str, Position]:
             "counterparty": one.counterparty or None, "netting_set": one.netting_set or None,
         }  # fmt: skip
         found[one.name] = validate(Position, fields, one.row.where())
+    # a trade that npv.csv could not price is in no VaR of the same run
+    doubted = [reports.var.id] if reports.var else []
     unpriced = [one.name for one in reports.trades.values() if one.npv is None]
     for wording, names in (
         ("failed_trades", [one for one in unpriced if one in reports.failed]),
@@ -360,7 +362,7 @@ def _positions(reports: Output, ids: intake.Ids) -> dict[str, Position]:
         if names:
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             reports.flags.add(
-                "failed_pricing", True, names, wording, count=len(names), na=NOT_AVAILABLE, names=shown
+                "failed_pricing", True, [*names, *doubted], wording, count=len(names), na=NOT_AVAILABLE, names=shown
             )  # fmt: skip
     zeros = [one.name for one in reports.trades.values() if one.npv == 0]
     if zeros:
