@@ -52,6 +52,7 @@ quality: setup ## lint and format checks
 bench: setup ## speed and memory, paired in one run
 	@$(BIN)/riskscribe run data $(JOB)
 	@$(BIN)/python -m riskscribe.lf.bench
+	@$(BIN)/python -m riskscribe.data.bench
 
 clean: ## remove what runs produced (keeps .venv)
 	find exports -mindepth 1 -not -name README.md -delete

@@ -18,7 +18,7 @@ from riskscribe.case import Case
 from riskscribe.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = ROOT / "datasets" / "v0" / "train_quick.jsonl"
+ROWS = ROOT / "datasets" / "risk_report" / "v1" / "train_quick.jsonl"
 
 # before transformers is imported anywhere: a test that needs the network is a wrong test
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -90,11 +90,11 @@ def book() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def frozen() -> Callable[[str], list[SimpleNamespace]]:
-    """Reads a split of datasets/v0 as rows with case and report, without the packages that made it."""
+    """Reads a split of dataset v1 as rows with case and report, without the packages that made it."""
 
     @cache
     def read(split: str) -> list[SimpleNamespace]:
-        lines = (ROOT / "datasets" / "v0" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (ROOT / "datasets" / "risk_report" / "v1" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         return [
             SimpleNamespace(

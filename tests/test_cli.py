@@ -12,7 +12,7 @@ from riskscribe.data.splits import read_rows
 from riskscribe.files import write_json
 
 ROOT = Path(__file__).parents[1]
-ROW = next(row for row in read_rows(ROOT / "datasets/v0/test_quick.jsonl") if row.level == "critical")
+ROW = next(row for row in read_rows(ROOT / "datasets/risk_report/v1/test_quick.jsonl") if row.level == "critical")
 
 
 @pytest.fixture

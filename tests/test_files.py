@@ -42,6 +42,42 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_what_replaces_a_file_is_seen_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.bin"
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        assert temporary.parent == path.parent and temporary.name.startswith(".a.bin.") and not path.exists()
+    assert path.read_bytes() == b"half" and os.listdir(path.parent) == ["a.bin"]
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+        temporary.write_bytes(b"other")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"half" and os.listdir(path.parent) == ["a.bin"]
+    with pytest.raises(InputError, match=r"a\.bin/b: "), files.replacing(path / "b"):
+        pass
+
+
+def test_lines_are_written_one_after_another(tmp_path):
+    path = tmp_path / "a.jsonl"
+    sizes = []
+
+    def rows():
+        for i in range(2000):
+            sizes.append(sum(one.stat().st_size for one in tmp_path.iterdir()))
+            yield {"text": "x" * 100, "i": i}
+
+    files.write_lines(path, rows())
+    assert sizes[0] == 0 < sizes[-1], "the first rows are on disk before the last ones are made"
+    assert [row["i"] for row in files.read_lines(path)] == list(range(2000))
+
+
+def test_rows_that_fail_leave_the_old_file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    files.write_lines(path, [{"a": 1}])
+    with pytest.raises(TypeError):
+        files.write_lines(path, iter([{"a": 2}, {"a": object()}]))
+    assert files.read_lines(path) == [{"a": 1}] and os.listdir(tmp_path) == ["a.jsonl"]
+
+
 def refuse(error: type[OSError]):
     def opened(*_, **__):
         raise error(13, "Permission denied")

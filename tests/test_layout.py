@@ -82,7 +82,7 @@ VIOLATIONS = {
     "policy.py": ("from riskscribe.data import books", "policy.py:1: domain imports riskscribe.data.books"),
     "case.py": ("import torch.nn", "case.py:1: domain imports torch"),
     "prompt.py": ("def f():\n    from . import evaluate", "prompt.py:2: domain imports riskscribe.evaluate"),
-    "data/market.py": ("import llamafactory", "data/market.py:1: only lf/ imports llamafactory"),
+    "data/pricing.py": ("import llamafactory", "data/pricing.py:1: only lf/ imports llamafactory"),
     "evaluate/score.py": ("from ..data.gold import x", "evaluate/score.py:1: evaluate imports riskscribe.data.gold.x"),
     "page/report.py": ("from riskscribe import release", "page/report.py:1: page imports riskscribe.release"),
     "release/merge.py": ("from transformers import AutoModel", "release/merge.py:1: transformers is imported with"),

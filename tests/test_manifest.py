@@ -49,6 +49,24 @@ def test_an_altered_or_missing_output_is_not_current(tmp_path):
     assert not current(tmp_path)
 
 
+def test_a_summary_is_kept_and_does_not_make_a_run_another(tmp_path):
+    record = manifest.start(tmp_path, "train", inputs=INPUTS, settings=SETTINGS)
+    assert manifest.load(tmp_path).summary == {}
+    (tmp_path / "out.bin").write_bytes(b"weights")
+    record.summary = {"out.bin": {"rows": 7, "levels": {"en": {"low": 7}}}}
+    manifest.finish(tmp_path, record, ["out.bin"])
+    assert manifest.load(tmp_path).summary == {"out.bin": {"rows": 7, "levels": {"en": {"low": 7}}}}
+    assert current(tmp_path)
+
+
+def test_a_manifest_written_before_summaries_is_read(tmp_path):
+    completed(tmp_path)
+    old = json.loads((tmp_path / manifest.NAME).read_text())
+    del old["summary"]
+    (tmp_path / manifest.NAME).write_text(json.dumps(old))
+    assert manifest.load(tmp_path).summary == {} and current(tmp_path)
+
+
 def test_no_manifest(tmp_path):
     assert manifest.load(tmp_path) is None
     assert not current(tmp_path)

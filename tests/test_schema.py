@@ -10,7 +10,7 @@ from riskscribe.report import Report
 from riskscribe.schema import SCHEMAS, report_outline, write_schemas
 
 ROOT = Path(__file__).parents[1]
-INFO, V0 = ROOT / "dataset_info", ROOT / "datasets" / "v0"
+INFO, V1 = ROOT / "dataset_info", ROOT / "datasets" / "risk_report" / "v1"
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -20,7 +20,7 @@ def validator(name: str) -> Draft202012Validator:
 
 
 def rows(split: str) -> list[dict]:
-    return [json.loads(line) for line in (V0 / f"{split}.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    return [json.loads(line) for line in (V1 / f"{split}.jsonl").read_text(encoding="utf-8").split("\n") if line]
 
 
 def test_the_schemas_are_the_generated_ones(tmp_path):
@@ -31,7 +31,7 @@ def test_the_schemas_are_the_generated_ones(tmp_path):
 
 
 @pytest.mark.parametrize(("field", "every"), [("report", 1), ("case", 10)])
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train_quick", "val", "test"])
 def test_every_frozen_row_is_valid(split, field, every):
     check = validator(f"{field}.schema.json")
     for row in rows(split)[::every]:
@@ -39,7 +39,7 @@ def test_every_frozen_row_is_valid(split, field, every):
 
 
 def test_the_manifest_of_v0_is_valid():
-    validator("manifest.schema.json").validate(json.loads((V0 / "manifest.json").read_text()))
+    validator("manifest.schema.json").validate(json.loads((V1 / "manifest.json").read_text()))
 
 
 @pytest.mark.parametrize(

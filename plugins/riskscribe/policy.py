@@ -383,11 +383,15 @@ def assess(case: Case, policy: Policy | None = None) -> Assessment:
 
 
 def _escalate_to(level: Level, breached: list[Limit]) -> Authority | None:
-    """The highest authority among the breached limits; the business where none is breached; None below high."""
+    """The highest authority among the breached limits, but never below the business (high) or the CRO (critical).
+
+    None below high. A desk does not judge its own breach.
+    """
     order: tuple[Authority, ...] = ("desk", "business", "CRO", "board")
-    if level not in ("high", "critical"):
+    least: dict[Level, Authority] = {"high": "business", "critical": "CRO"}
+    if level not in least:
         return None
-    return max((one.authority for one in breached), key=order.index, default="business")
+    return max((least[level], *(one.authority for one in breached)), key=order.index)
 
 
 def _actions(

@@ -20,7 +20,7 @@ from riskscribe.data.splits import read_rows
 from riskscribe.errors import InputError
 from riskscribe.files import read_json, read_lines, write_lines
 
-V0 = Path(__file__).parents[2] / "datasets" / "v0"
+V1 = Path(__file__).parents[2] / "datasets" / "risk_report" / "v1"
 TRUTH = yaml.safe_load((Path(__file__).parent / "pii_truth.yaml").read_text(encoding="utf-8"))
 NEGATIVE = [one if isinstance(one, dict) else {"text": one} for one in TRUTH["negative"]]
 KEY = "a key of this test, long enough"
@@ -61,7 +61,7 @@ def test_rules_belong_to_a_language():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_case_of_ours_holds_nothing_personal(language):
-    rows = [row for row in read_lines(V0 / "test.jsonl") if row["language"] == language][:8]
+    rows = [row for row in read_lines(V1 / "test.jsonl") if row["language"] == language][:8]
     kept, told = clean(rows)
     assert (kept, told.removed, told.dropped) == (rows, {}, [])
 
@@ -111,7 +111,7 @@ def test_pseudonyms_follow_the_key():
 
 
 def test_a_split_row_stays_a_split_row(tmp_path):
-    row = read_lines(V0 / "test.jsonl")[0]
+    row = read_lines(V1 / "test.jsonl")[0]
     case = json.loads(row["case"])
     case["evidence"].append({"id": "NOTE-QX", "kind": "note", "author": "Jane Doe", "text": PRIVATE["en"]})
     write_lines(tmp_path / "rows.jsonl", [row | {"case": json.dumps(case)}])
@@ -128,7 +128,7 @@ def test_a_split_row_stays_a_split_row(tmp_path):
 
 
 def test_copies_are_dropped_with_a_reason():
-    rows = [json.loads(row["case"]) for row in read_lines(V0 / "test.jsonl")[:4]]
+    rows = [json.loads(row["case"]) for row in read_lines(V1 / "test.jsonl")[:4]]
     renamed = json.loads(json.dumps(rows[2]).replace(rows[2]["case_id"], "c-zzzzzz99"))
     kept, told = clean([*rows, rows[1], renamed | {"as_of": "2031-05-06"}])
     assert kept == rows

@@ -10,7 +10,7 @@ import pytest
 from riskscribe.data.duplicates import between, jaccard, near_duplicates, normalise, shingles
 from riskscribe.files import read_lines
 
-V0 = Path(__file__).parents[2] / "datasets" / "v0"
+V1 = Path(__file__).parents[2] / "datasets" / "risk_report" / "v1"
 EN = (
     "Case c-t6xr7242 as of 2024-10-09: VaR is 1,637,828.88 USD [VAR-UH], the limit is 2,000,000.00; the worst stress, "
     "Slump, loses 12.15m [STR-TR]; copper delta uses 87.9 % of hard [LIM-LV] and the quote is 9 days old [DQ-Q9]."
@@ -29,7 +29,7 @@ def renamed(text: str, code: str, day: str) -> str:
 
 @pytest.fixture(scope="module")
 def cases() -> list[str]:
-    return [row["case"] for row in read_lines(V0 / "test.jsonl")]
+    return [row["case"] for row in read_lines(V1 / "test.jsonl")]
 
 
 @pytest.mark.parametrize("text", [EN, ZH])
@@ -64,7 +64,7 @@ def test_one_changed_number_in_a_long_text_is_a_near_duplicate():
 
 def test_the_frozen_cases_are_no_copies_of_each_other(cases):
     assert near_duplicates(cases) == []
-    assert between([row["case"] for row in read_lines(V0 / "train.jsonl")], cases) == []
+    assert between([row["case"] for row in read_lines(V1 / "val.jsonl")], cases) == []
 
 
 def test_between_names_a_position_in_each(cases):

@@ -14,7 +14,7 @@ from riskscribe.evaluate.grounding import facts_of, ground_text
 from riskscribe.prompt import render_case
 
 HERE = Path(__file__).parent
-V0 = HERE.parents[1] / "datasets" / "v0"
+V1 = HERE.parents[1] / "datasets" / "risk_report" / "v1"
 DESK = yaml.load((HERE / "desk_case.yaml").read_text(encoding="utf-8"), yaml.SafeLoader)
 LANGUAGES = ("en", "zh")
 
@@ -44,8 +44,8 @@ def new_flag(before: Case, after: Case) -> DataQuality:
 
 @pytest.fixture(scope="module")
 def generated() -> list[Case]:
-    return [row.case for row in read_rows(V0 / "train_quick.jsonl")[::12]] + [
-        row.case for row in read_rows(V0 / "test.jsonl") if row.language == "zh"
+    return [row.case for row in read_rows(V1 / "train_quick.jsonl")[::12]] + [
+        row.case for row in read_rows(V1 / "test.jsonl") if row.language == "zh"
     ][:4]
 
 

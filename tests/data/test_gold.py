@@ -17,7 +17,7 @@ from riskscribe.evaluate.grounding import cited_ids, ground_text
 from riskscribe.evaluate.verify import verify
 from riskscribe.policy import assess
 
-V0 = Path(__file__).parents[2] / "datasets" / "v0"
+V1 = Path(__file__).parents[2] / "datasets" / "risk_report" / "v1"
 MONEY = {"currency": "USD"}
 INCREASE = {"amount": 1e6, "approved_by": "CRO", "expires": "2024-06-30"}
 
@@ -225,7 +225,7 @@ def test_every_wording_is_used_and_clean(monkeypatch, language):
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_every_frozen_case_has_clean_gold(split):
-    for row in (V0 / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
+    for row in (V1 / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
         one = Case.model_validate_json(json.loads(row)["case"])
         for varied, held_out in ((True, False), (True, True), (False, False)):
             assert verify(one, gold_report(one, varied=varied, held_out=held_out)) == []

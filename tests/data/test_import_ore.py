@@ -256,6 +256,14 @@ def test_a_trade_that_ore_could_not_build_is_no_zero(ore):
     assert ore.limit(measure="concentration", hard=80) is None
 
 
+def test_a_var_without_an_unpriced_trade_is_unconfirmed(ore):
+    ore.write(npv=[NPVS[0], NPVS[1].replace("-30000.0,EUR,-30000.0", "#N/A,EUR,#N/A")], var=VARS)
+    ore.set(var={"horizon_days": 1})
+    one = ore.limit(measure="var", hard=60_000)
+    assert one.status == "unconfirmed"
+    assert {one.id, ore.case().of_kind(ValueAtRisk)[0].id} <= set(ore.flags()[("failed_pricing", True)].affects)
+
+
 def test_an_npv_of_exactly_zero_is_said(ore):
     ore.write(npv=[*NPVS, NPVS[0].replace(FX, "FX_2").replace("100000.0,USD,90000.0", "0.000000,USD,0.000000")])
     flag = ore.flags()[("failed_pricing", False)]
@@ -464,6 +472,7 @@ BAD_REPORTS = [
     ({"sensitivity": [DELTAS[0].replace("0.009,", "1%,")]}, ["line 2", "ShiftSize_1"]),
     ({"sensitivity": [DELTAS[0], DELTAS[0].replace("-5000.00", "-5001.00")]}, ["line 3", "twice", "line 2"]),
     ({"stresstest": [STRESSES[0], STRESSES[0]]}, ["stresstest.csv: line 3", "twice", "down"]),
+    ({"parsensitivity": [DELTAS[0].replace(",EUR,", ",JPY,")]}, ["parsensitivity.csv: line 2", "JPY", "fx.JPY"]),
     ({"var": VARS}, ["var.csv", "var.horizon_days"]),
     ({"var": [VARS[0].replace("All,All,All", "All,FX,All")]}, ["var.csv", "RiskClass"]),
     ({"var": ["A,All,All,-5,4,-6,-9", "B,All,All,-5,4,-6,-9"]}, ["var.csv", "Portfolio", "A, B"]),
@@ -474,6 +483,7 @@ BAD_REPORTS = [
 @pytest.mark.parametrize(("reports", "words"), BAD_REPORTS)
 def test_bad_reports_are_one_line(ore, reports, words):
     ore.write(**reports)
+    ore.set(limits=[PV01, PV01 | {"measure": "cs01"}])
     refused(ore, words)
 
 

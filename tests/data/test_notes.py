@@ -15,7 +15,7 @@ from riskscribe.data.splits import read_rows
 from riskscribe.prompt import render_case
 
 HERE = Path(__file__).parent
-V0 = HERE.parents[1] / "datasets" / "v0"
+V1 = HERE.parents[1] / "datasets" / "risk_report" / "v1"
 DESK = yaml.load((HERE / "desk_case.yaml").read_text(encoding="utf-8"), yaml.SafeLoader)
 LANGUAGES = ("en", "zh")
 ENOUGH = {"helpful": 40, "irrelevant": 40, "wrong": 40, "hostile": 60}
@@ -30,8 +30,8 @@ def desk(language: str, changes: dict[str, dict] | None = None, drop: tuple[str,
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
     """Generated cases, and one book with every kind of evidence on days that differ."""
-    found = [row.case for row in read_rows(V0 / "train.jsonl")[::60]]
-    found += [row.case for row in read_rows(V0 / "val.jsonl") if row.language == "zh"][:6]
+    found = [row.case for row in read_rows(V1 / "val.jsonl")[::60]]
+    found += [row.case for row in read_rows(V1 / "val.jsonl") if row.language == "zh"][:6]
     calmer = {
         "VAR-A2": {"previous": 1.5e6},
         "CHG-A2": {"value": -2.0e5},

@@ -14,12 +14,12 @@ from riskscribe.data.splits import check, read_rows
 from riskscribe.errors import InputError
 from riskscribe.files import read_json, read_lines, write_lines
 
-V0 = Path(__file__).parents[2] / "datasets" / "v0"
+V1 = Path(__file__).parents[2] / "datasets" / "risk_report" / "v1"
 
 
 @pytest.fixture
 def own() -> tuple[list[dict], list[dict]]:
-    rows = read_lines(V0 / "test.jsonl")[:4]
+    rows = read_lines(V1 / "test.jsonl")[:4]
     return [json.loads(row["case"]) for row in rows], [json.loads(row["report"]) for row in rows]
 
 
@@ -177,7 +177,7 @@ def test_packing_does_not_replace_another_dataset(tmp_path, own):
     write_lines(tmp_path / "cases.jsonl", own[0])
     write_lines(tmp_path / "reports.jsonl", own[1])
     with pytest.raises(InputError, match="holds another dataset"):
-        pack(tmp_path / "cases.jsonl", tmp_path / "reports.jsonl", V0)
+        pack(tmp_path / "cases.jsonl", tmp_path / "reports.jsonl", V1)
 
 
 def test_the_command_tells_what_is_missing(tmp_path, own):
@@ -192,5 +192,5 @@ def test_the_command_tells_what_is_missing(tmp_path, own):
     assert "3 rows of 4 cases and 3 reports, joined by case_id" in result.output
     assert f"left out: case without report: 1, for example {cases[3]['case_id']}" in result.output
     assert "missing: number not in the evidence: 1" in result.output and "987,654,321" in result.output
-    paths[-1] = str(V0)
+    paths[-1] = str(V1)
     assert CliRunner().invoke(main, paths).exit_code == 2

@@ -11,7 +11,7 @@ from riskscribe.data import variety
 from riskscribe.data.gold import gold_with_wording
 from riskscribe.report import Report
 
-V0 = Path(__file__).parents[2] / "datasets" / "v0"
+V1 = Path(__file__).parents[2] / "datasets" / "risk_report" / "v1"
 
 
 class Row(NamedTuple):
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 def golds(varied: bool) -> list[Row]:
     found = []
-    for line in (V0 / "train.jsonl").read_text(encoding="utf-8").splitlines()[::2]:
+    for line in (V1 / "val.jsonl").read_text(encoding="utf-8").splitlines()[::2]:
         case = Case.model_validate_json(json.loads(line)["case"])
         found.append(Row(case.language, *gold_with_wording(case, varied=varied)))
     return found

@@ -13,7 +13,7 @@ from riskscribe.evaluate import compare, score
 from riskscribe.evaluate.score import METRICS, constant_report, metrics_by_language, score_answer, summary
 from riskscribe.files import write_lines
 
-ROWS = read_rows(Path(__file__).parents[2] / "datasets/v0/test_quick.jsonl")
+ROWS = read_rows(Path(__file__).parents[2] / "datasets/risk_report/v1/test_quick.jsonl")
 METRIC = {one.key: one for one in METRICS}
 
 
@@ -69,7 +69,7 @@ def test_under_calls_are_counted():
 
 
 def test_languages_are_never_pooled():
-    rows = read_rows(Path(__file__).parents[2] / "datasets/v0/test.jsonl")
+    rows = read_rows(Path(__file__).parents[2] / "datasets/risk_report/v1/test.jsonl")
     found = [score_answer(row.case, row.report.to_json(), row.book) for row in rows[:20]]
     assert {key.rsplit("_", 1)[-1] for key in summary(found)} == {"en", "zh"}
 
@@ -91,7 +91,7 @@ def test_intervals_hold_the_value_and_widen_with_fewer_books():
 
 
 def test_predictions_must_match_the_data(tmp_path):
-    rows = [(row.book, row.case) for row in ROWS]
+    rows = [score.Scored(row.case, row.book) for row in ROWS]
     good = [{"case_id": row.case.case_id, "predict": row.report.to_json()} for row in ROWS]
     cases = {
         "no prediction for 1": good[1:],
@@ -103,6 +103,55 @@ def test_predictions_must_match_the_data(tmp_path):
         write_lines(tmp_path / "p.jsonl", lines)
         with pytest.raises(InputError, match=message):
             score.score_file(rows, tmp_path / "p.jsonl")
+
+
+def sliced(write, every: int = 3) -> list[score.Record]:
+    """Every third case is `raw`, the others `standard`."""
+    return [
+        score_answer(row.case, write(i, row), row.book, ["en", "standard" if i % every else "raw"])
+        for i, row in enumerate(ROWS)
+    ]
+
+
+def test_a_scored_file_carries_book_and_slices(tmp_path):
+    rows = [score.Scored(row.case, row.book, ["raw"] if i else []) for i, row in enumerate(ROWS)]
+    write_lines(tmp_path / "p.jsonl", [{"case_id": row.case.case_id, "predict": row.report.to_json()} for row in ROWS])
+    found = score.score_file(rows, tmp_path / "p.jsonl")
+    assert [(one.case_id, one.book, one.slices) for one in found] == [
+        (one.case.case_id, one.book, list(one.slices)) for one in rows
+    ]
+    assert score.Scored(ROWS[0].case).slices == () and score_answer(ROWS[0].case, "{").book == ROWS[0].case.case_id
+
+
+def test_every_slice_has_its_own_figures():
+    found = metrics_by_language(sliced(lambda i, row: row.report.to_json() if i % 3 else "{"))["en"]["slices"]
+    assert list(found) == ["standard", "raw"], "largest first; a language is a block, not a slice"
+    assert [one["cases"] for one in found.values()] == [16, 8]
+    for name, right in (("standard", 100.0), ("raw", 0.0)):
+        assert found[name]["metrics"].keys() == set(score.SLICE_METRICS)
+        assert found[name]["metrics"]["level_accuracy"]["value"] == right
+        assert found[name]["metrics"]["level_accuracy"]["n"] == found[name]["cases"]
+    assert found["raw"]["metrics"]["grounded"]["value"] is None, "nothing readable: unscored, not wrong"
+
+
+def test_a_case_counts_in_each_of_its_slices():
+    both = [one.model_copy(update={"slices": ["long", "raw"]}) for one in sliced(lambda i, row: row.report.to_json())]
+    found = metrics_by_language(both)["en"]["slices"]
+    assert {name: one["cases"] for name, one in found.items()} == {"long": len(ROWS), "raw": len(ROWS)}
+    assert metrics_by_language(records(lambda row: "{"))["en"]["slices"] == {}
+
+
+def test_compare_tells_the_slices_of_every_run(tmp_path):
+    about = {"data": "test_quick", "data_sha256": "x"}
+    score.write_scores(tmp_path / "floor", sliced(lambda i, row: "{"), about)
+    score.write_scores(tmp_path / "tuned", sliced(lambda i, row: row.report.to_json()), about)
+    score.write_scores(tmp_path / "older", records(lambda row: row.report.to_json()), about)
+    found = compare.compare([tmp_path / "floor", tmp_path / "older", tmp_path / "tuned"], "test")
+    slices = {one["name"]: one for one in found["languages"]["en"]["slices"]}
+    assert {name: one["cases"] for name, one in slices.items()} == {"standard": 16, "raw": 8}
+    values = slices["raw"]["values"]
+    assert [values[key]["level_accuracy"]["value"] for key in ("floor", "tuned")] == [0.0, 100.0]
+    assert values["older"] == {}
 
 
 def _write_runs(folder: Path) -> list[Path]:

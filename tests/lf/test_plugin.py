@@ -18,7 +18,7 @@ from riskscribe.data.splits import read_rows
 from riskscribe.lf import attach, tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-TEST_ROWS = ROOT / "datasets" / "v0" / "test_quick.jsonl"
+TEST_ROWS = ROOT / "datasets" / "risk_report" / "v1" / "test_quick.jsonl"
 FORMATS = ["risk_report", "risk_report_few_shot"]
 
 
@@ -173,7 +173,7 @@ def dataset_args(name: str):
     from llamafactory.data.parser import DatasetAttr
     from llamafactory.hparams import DataArguments
 
-    attr = DatasetAttr("file", dataset_name="../datasets/v0/test_quick.jsonl", formatting=name)
+    attr = DatasetAttr("file", dataset_name="../datasets/risk_report/v1/test_quick.jsonl", formatting=name)
     return attr, DataArguments(template="qwen", dataset_dir=str(ROOT / "dataset_info"))
 
 

@@ -21,6 +21,10 @@ def metric(key, name, *values, unit="%", higher=True):
     }
 
 
+def part(free, level):
+    return {"fatal_error_free": value(free), "level_accuracy": value(level)}
+
+
 COMPARISON = {
     "title": "Base against tuned",
     "dataset": {"name": "v0 test", "sha256": "ab" * 32, "cases": 60, "books": 24},
@@ -31,6 +35,10 @@ COMPARISON = {
     "languages": {
         "en": {
             "cases": 48,
+            "slices": [
+                {"name": "standard", "cases": 30, "values": {"constant": part(0.0, 26.4), "tuned": part(61.5, 99.6)}},
+                {"name": "gain-only stress", "cases": 3, "values": {"constant": {}, "tuned": part(None, 33.3)}},
+            ],
             "metrics": [
                 metric("fatal", "Fatal-error-free", value(0.0, 0.0, 7.4), value(47.9, 33.3, 62.8)),
                 metric("under", "Level understated", value(50.0, 35.2, 64.8), value(8.3, 2.3, 20.0), higher=False),
@@ -40,6 +48,7 @@ COMPARISON = {
         },
         "zh": {
             "cases": 12,
+            "slices": [],
             "metrics": [metric("fatal", "Fatal-error-free", value(None, n=0, unscored=12), value(None, n=0))],
         },
     },
@@ -78,6 +87,21 @@ def test_values_intervals_and_denominators_are_shown_by_language(tmp_path):
     ElementTree.fromstring(svg)
 
 
+def test_slices_are_shown_for_every_column(tmp_path):
+    markdown, html, _ = written(tmp_path, COMPARISON)
+    rows = [line for line in markdown.splitlines() if line.startswith(("| standard", "| gain-only"))]
+    assert rows == [
+        "| standard | 30 | 0 / 62 | 26 / 100 | – / – | – / – |",
+        "| gain-only stress | 3 | – / – | – / 33 | – / – | – / – |",
+    ]
+    assert "By slice, constant majority report / tuned:" in markdown
+    for text in ("By slice", ">gain-only stress</th>", "0 / 62", "– / 33"):
+        assert text in html
+    none = copy.deepcopy(COMPARISON)
+    none["languages"]["en"]["slices"] = []
+    assert not any("By slice" in text for text in written(tmp_path / "none", none))
+
+
 def test_a_smoke_test_says_so(tmp_path):
     markdown, html, _ = written(tmp_path, COMPARISON | {"smoke_test": True})
     for text in (markdown, html):
@@ -96,6 +120,7 @@ def test_names_never_become_markup(tmp_path):
     hostile = "</svg><script>alert(1)</script> | $x^2$ 指标"
     comparison["title"] = comparison["notes"][0] = comparison["columns"][0]["name"] = hostile
     comparison["languages"]["en"]["metrics"][0]["name"] = hostile
+    comparison["languages"]["en"]["slices"][0]["name"] = hostile
     markdown, html, svg = written(tmp_path, comparison)
     assert not any("<script" in text for text in (markdown, html, svg))
     assert html.count("</svg>") == 1

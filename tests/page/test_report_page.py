@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from riskscribe.case import Case, Note
+from riskscribe.evaluate.score import constant_report
 from riskscribe.files import read_lines
 from riskscribe.page import report as page
 from riskscribe.page.render import escape_markdown
@@ -24,7 +25,7 @@ ROWS = [
         case=Case.model_validate_json(one["case"]),
         report=Report.model_validate_json(one["report"]),
     )
-    for one in read_lines(Path(__file__).parents[2] / "datasets/v0/test.jsonl")
+    for one in read_lines(Path(__file__).parents[2] / "datasets/risk_report/v1/test.jsonl")
 ]
 ENVELOPE = {"report_id": "r-1", "case_hash": "9c1e", "engine": {"name": "QuantLib"}, "status": "draft", "by": None}
 HOSTILE = "<script>alert(1)</script> | **all fine** `x` [ok](https://evil.example) <img src=x onerror=y> \u202e&"
@@ -291,6 +292,48 @@ def test_drivers_actions_basis_and_limitations_are_compared(tmp_path):
     assert words["marks"]["invented"] in sections[words["basis"]]
     assert words["marks"]["missed"] in sections[words["limitations"]]
     assert words["marks"]["added"] in sections[words["limitations"]]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_escalation_side_effects_and_unpriced_positions_are_shown(tmp_path, book, language):
+    """Long SPX delta hides a short NDX one: less SPX takes the book's delta over its soft threshold."""
+    change = {name: {"currency": "USD", "sensitivities": [
+        {"measure": "delta", "factor": factor, "value": value, "bump": "100%", "currency": "USD"}]}
+        for name, factor, value in (("POS-AA", "SPX", 6.3e6), ("POS-BB", "NDX", -9e6))}  # fmt: skip
+    change["LIM-AA"] = {"value": 6.3e6, "authority": "CRO", "five_days_ago": 4.4e6}
+    change["VAR-AA"] = {"undiversified": 1.2e6}
+    change["POS-BB"] |= {"mtm": None, "previous": -4e5}
+    more = [
+        {"kind": "limit", "id": "LIM-DD", "measure": "delta", "scope": "book", "value": -2.7e6, "currency": "USD",
+         "soft": 4e6, "hard": 5e6, "authority": "CRO"},
+        {"kind": "component", "id": "CMP-CC", "factor": "NDX", "contribution": 1e6, "share_pct": 38.7147,
+         "currency": "USD", "of": "STR-AA"},
+        {"kind": "backtest", "id": "BT-AA", "exceptions": 11, "days": 250, "confidence_pct": 99},
+    ]  # fmt: skip
+    case = Case.model_validate(book(*more, change=change, language=language))
+    official, words = assess(case), WORDS[language]
+    action = {
+        "action": "reduce_exposure",
+        "priority": 1,
+        "statement": "Less SPX delta [LIM-AA].",
+        "evidence": ["LIM-AA"],
+    }
+    report = constant_report("critical").model_dump() | {"recommended_actions": [action]}
+    record, _, html = write(tmp_path, case, Report.model_validate(report))
+    assert (record["official"]["escalate_to"], official.actions[0].pushes_over_soft) == ("CRO", ["LIM-DD"])
+    text = plain(html)
+    delta = {"en": "delta", "zh": "Delta"}[language]
+    assert f"{words['yes']} {words['escalate_to'].format(to=words['authorities']['CRO'])}" in text
+    assert words["pushes"].format(limits=f"book {delta} [ LIM-DD ]") in text
+    assert f"≠ {words['marks']['differs']} ({words['notes']['side_effect']})" in text
+    assert words["share_of_stress"].format(share="38.7%", scenario="Crash") in text
+    for shown in {
+        "en": ("undiversified 1.20m, was 800.0k", "was 6.10m, 5d ago 4.40m", "N225 future", "not priced | was -400.0k",
+               "back-test 99%, 11 exceptions in 250 days [ BT-AA ]"),
+        "zh": ("未分散 120.0万，前值 80.0万", "前值 610.0万，五日前 440.0万", "未定价 | 前值 -40.0万",
+               "返回检验 99%，250天中11次例外 [ BT-AA ]"),
+    }[language]:  # fmt: skip
+        assert shown in text
 
 
 def hostile_case(case):

@@ -8,6 +8,7 @@ counted.
 
 import gzip
 import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -16,7 +17,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import date
 from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
+from sys import intern
+from threading import Thread
 from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
@@ -76,7 +80,8 @@ class SplitPlan(Strict):
     """One split: rows by language, the dates its books are watched on, and how many rows a book may give.
 
     `held_out` opens the wordings, notes and combinations that other splits never see; `sealed` splits are stored
-    compressed.
+    compressed. `parquet` is for a split of any size: it is streamed in the order it is made, the others are sorted by
+    language and length.
     """
 
     en: Annotated[int, Field(ge=0)]
@@ -207,6 +212,16 @@ def _plans(config: Config, name: str, number: int, open_quotas: list[tuple[Langu
     return plans
 
 
+def _end_with_parent() -> None:
+    """In a worker: end when the build is killed, rather than wait for work for ever."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 @cache
 def _code() -> str:
     """SHA-256 of the package's own files: a chunk that other code made is not gone on from."""
@@ -300,7 +315,8 @@ def _noted(rows: Iterable[dict], notes: list[_Noted]) -> Iterator[dict]:
     """The rows without their sizes, which are noted down."""
     for row in rows:
         size, finding = row.pop("size"), '"limit_breaches":[]' not in row["report"]
-        notes.append(_Noted(size, row["language"], row["level"], row["book"], finding))
+        language, level, book = (intern(row[name]) for name in ("language", "level", "book"))
+        notes.append(_Noted(size, language, level, book, finding))
         yield row
 
 
@@ -377,11 +393,18 @@ def build(out: Path, config: Config | None = None, workers: int = 2) -> bool:
         left.unlink()  # what a killed build was writing
     total = sum(split.en + split.zh for split in config.splits.values())
     names: list[str] = []
-    with ProcessPoolExecutor(workers) as pool, tqdm(total=total, desc="cases", unit="case") as bar:
+    with (
+        ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool,
+        tqdm(total=total, desc="cases", unit="case") as bar,
+    ):
         for name, split in config.splits.items():
             path = out / f"{name}{split.suffix}"
             notes: list[_Noted] = []
-            write_rows(path, _noted(_generate(config, name, pool, work, bar), notes))
+            rows = _generate(config, name, pool, work, bar)
+            if not split.parquet:
+                # a batch of prompts of one language and length pads little and waits for no straggler
+                rows = iter(sorted(rows, key=lambda row: (row["language"], row["size"], row["case"])))
+            write_rows(path, _noted(rows, notes))
             names.append(path.name)
             subsets = {f"{name}_quick.jsonl": _quick(notes, QUICK[name])} if name in QUICK else {}
             if name == "train":

@@ -84,7 +84,10 @@ def compare(folders: list[Path], title: str) -> dict[str, Any]:
                 {
                     "name": name,
                     "cases": one["cases"],
-                    "values": {key: blocks[key][language]["slices"][name]["metrics"] for key in keys},
+                    # a run scored before its rows carried slices has none
+                    "values": {
+                        key: blocks[key][language]["slices"].get(name, {"metrics": {}})["metrics"] for key in keys
+                    },
                 }
                 for name, one in block["slices"].items()
             ],

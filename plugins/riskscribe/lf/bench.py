@@ -19,7 +19,7 @@ def main() -> None:
     from riskscribe.data.splits import read_rows
     from riskscribe.lf.tasks import CASES
 
-    file = "datasets/v0/train_quick.jsonl"
+    file = "datasets/risk_report/v1/train_quick.jsonl"
     CASES.add(file)
     base = "exports/base/smollm2_135m"
     tokenizer = AutoTokenizer.from_pretrained(base)
