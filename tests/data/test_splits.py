@@ -363,6 +363,28 @@ def test_a_level_that_the_policy_does_not_give_is_refused(copy, name):
         check(copy)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit_breaches": []}, r"limit_breaches \[\], policy \[\('LIM-"),
+        ({"assessment_status": "partial"}, "assessment_status partial, policy "),
+        ({"escalate": None}, r"escalate \w+, policy \w+"),
+        ({"level_basis": [{"clause": "C1", "evidence": []}]}, r"level_basis \['C1'\], policy \["),
+    ],
+)
+def test_a_gold_report_that_the_policy_does_not_give_is_refused(copy, change, message):
+    rows = list(read_records(copy / "train.jsonl"))
+    at = next(i for i, row in enumerate(rows) if row["level"] == "moderate" and '"complete"' in row["report"]
+              and '"limit_breaches":[]' not in row["report"])  # fmt: skip
+    report = json.loads(rows[at]["report"])
+    change = change if "escalate" not in change else {"escalate": not report["escalate"]}
+    rows[at] = rows[at] | {"report": json.dumps(report | change)}
+    write_lines(copy / "train.jsonl", rows)
+    freeze(copy, "train.jsonl")
+    with pytest.raises(InputError, match=rf"row {at + 1}: report: {message}"):
+        check(copy)
+
+
 def test_a_version_without_its_manifest_is_refused(copy):
     record = manifest.load(copy)
     record.status = "pending"

@@ -47,7 +47,7 @@ from riskscribe.files import (
     validate,
     write_lines,
 )
-from riskscribe.policy import assess
+from riskscribe.policy import Assessment, assess
 from riskscribe.report import LEVELS, Report
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -490,9 +490,12 @@ def check(folder: Path) -> dict[str, Any]:
     for name, found in rows.items():
         for number, row in enumerate(found, start=1):
             where = f"{folder}/{name}: row {number}"
-            official = row.level if own else assess(row.case).risk_level
-            if not row.level == row.report.risk_level == official:
-                raise InputError(f"{where}: level {row.level}, report {row.report.risk_level}, policy {official}")
+            official = None if own else assess(row.case)
+            level = official.risk_level if official else row.level
+            if not row.level == row.report.risk_level == level:
+                raise InputError(f"{where}: level {row.level}, report {row.report.risk_level}, policy {level}")
+            if official:
+                _follows(row.report, official, where)
             if not own and row.slices != slices_of(row.case, row.notes):
                 raise InputError(f"{where}: slices {row.slices}, the case gives {slices_of(row.case, row.notes)}")
     full = [name for name in ("train", "val", "test") if name in rows]
@@ -505,6 +508,23 @@ def check(folder: Path) -> dict[str, Any]:
     if (folder / OPENINGS).exists() or any(name.endswith(".gz") for name in record.outputs):
         balance["sealed"] = {"openings": len(openings(folder))}
     return balance
+
+
+def _follows(report: Report, official: Assessment, where: str) -> None:
+    """Raise InputError where a gold report decides anything else than the policy."""
+
+    def decided(one: Report | Assessment) -> dict[str, Any]:
+        return {
+            "limit_breaches": sorted((breach.limit_id, breach.status) for breach in one.limit_breaches),
+            "level_basis": sorted(basis.clause for basis in one.level_basis),
+            "assessment_status": one.assessment_status,
+            "escalate": one.escalate,
+        }
+
+    stated, policy = decided(report), decided(official)
+    for field, value in stated.items():
+        if value != policy[field]:
+            raise InputError(f"{where}: report: {field} {value}, policy {policy[field]}")
 
 
 def _disjoint(folder: Path, one: str, left: list[Row], other: str, right: list[Row], own: bool) -> None:
