@@ -223,7 +223,7 @@ def test_every_wording_is_used_and_clean(monkeypatch, language):
     assert used == {one.id for plan in wording(language).plans.values() for one in plan}
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train_quick", "val", "test"])
 def test_every_frozen_case_has_clean_gold(split):
     for row in (V1 / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
         one = Case.model_validate_json(json.loads(row)["case"])
@@ -363,7 +363,7 @@ def test_a_gold_report_in_english():
     assert report.summary == (
         "Risk is critical: SPX delta uses 126.0% of hard [LIM-AA]. VaR rose to 850.0k from 750.0k yesterday [VAR-AA]; "
         "market moves added 150.0k [CHG-AA], matured trades cut 60.0k [CHG-BB]. "
-        "The worst stress, Mar-2020, loses 2.58m [STR-AA]. Escalate to the desk head."
+        "The worst stress, Mar-2020, loses 2.58m [STR-AA]. Escalate to the CRO."
     )
 
 
@@ -372,7 +372,7 @@ def test_a_gold_report_in_chinese():
     assert report.summary == (
         "风险等级严重：SPX Delta限额使用率126.0% [LIM-AA]，超限。VaR由昨日75.0万升至85.0万 [VAR-AA]；"
         "市场变动使其增加15.0万 [CHG-AA]，到期交易使其减少6.0万 [CHG-BB]。"
-        "最差压力情景Mar-2020亏损258.3万 [STR-AA]。须上报交易台负责人。"
+        "最差压力情景Mar-2020亏损258.3万 [STR-AA]。须上报首席风险官。"
     )
     assert report.recommended_actions[0].statement == (
         "建议减少SPX Delta 230.0万，降至软限以下 [LIM-AA]。属被动超限，已持续3天 [LIM-AA]。"

@@ -70,7 +70,7 @@ def test_under_calls_are_counted():
 
 def test_languages_are_never_pooled():
     rows = read_rows(Path(__file__).parents[2] / "datasets/risk_report/v1/test.jsonl")
-    found = [score_answer(row.case, row.report.to_json(), row.book) for row in rows[:20]]
+    found = [score_answer(row.case, row.report.to_json(), row.book) for row in rows[:10] + rows[-10:]]
     assert {key.rsplit("_", 1)[-1] for key in summary(found)} == {"en", "zh"}
 
 

@@ -54,7 +54,7 @@ def test_the_gold_report_of_this_case_is_clean(gold, findings):
     assert findings() == []
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train_quick", "val", "test"])
 def test_every_gold_report_is_clean(frozen, split):
     found = [(row.case.case_id, one) for row in frozen(split) for one in verify(row.case, row.report)]
     assert not found
