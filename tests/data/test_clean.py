@@ -228,6 +228,11 @@ def test_ids_and_numbers_with_units_survive(parts, joint):
     assert Cleaner(KEY)(text) == text
 
 
+def test_a_date_behind_a_phone_word_is_no_phone_number():
+    for text in ("手机1999-01-01. 1.00", "tel 1.00; 555 1234"):
+        assert Cleaner(KEY)(text) == text
+
+
 LEAVES = st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(max_size=40)
 FIELDS = st.text(max_size=9)
 VALUES = st.recursive(

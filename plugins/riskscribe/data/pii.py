@@ -307,6 +307,8 @@ def _phones(text: str) -> list[tuple[int, int]]:
         found += [(one.start, one.end) for one in phonenumbers.PhoneNumberMatcher(text, None)]
     for cue in _PHONE_CUE.finditer(text):
         window = text[cue.end() : cue.end() + 30]
+        if any(pattern.match(window) for pattern in _KEPT):
+            continue  # a date or an amount, and whatever digits come after it
         for region in _REGIONS:
             first = next(iter(phonenumbers.PhoneNumberMatcher(window, region)), None)
             if first is not None and first.start <= 1:
