@@ -281,11 +281,10 @@ def ground(evidence: Path | None, text: Path | None, batch: Path | None, as_json
 @click.option("--out", type=FILE, required=True)
 def score(data_file: Path, predictions: Path, out: Path) -> None:
     """Score predictions (ours or LLaMA-Factory's) on a split file: records.jsonl and metrics.json."""
-    from riskscribe.data.splits import read_rows
     from riskscribe.evaluate import score as scoring
+    from riskscribe.evaluate.inputs import read_scored
 
-    rows = [scoring.Scored(row.case, row.book, row.slices) for row in read_rows(data_file)]
-    records = scoring.score_run(rows, data_file, predictions, out)
+    records = scoring.score_run(read_scored(data_file), data_file, predictions, out)
     for name, value in scoring.summary(records).items():
         click.echo(f"{name}: {value:g}")
 
