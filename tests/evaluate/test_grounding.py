@@ -284,7 +284,7 @@ def test_batch():
     assert found["id"] == 7
     assert found["numbers"] == [
         {"span": [9, 13], "text": "6.3m", "value": 6300000.0, "unit": "money", "verdict": "quoted",
-         "evidence": ["LIM-QX7"], "operation": None, "reason": None}
+         "evidence": ["LIM-QX7"], "operation": None, "reason": None, "fault": None}
     ]  # fmt: skip
 
 

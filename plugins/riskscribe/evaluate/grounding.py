@@ -182,6 +182,13 @@ class Fact(BaseModel):
         return f"{self.id} {self.label}".rstrip() + f" ({self.value:,.10g}{unit.rstrip()})"
 
 
+FaultKind = Literal[
+    "not_found", "wrong_evidence", "unknown_evidence", "wrong_sign", "wrong_unit", "wrong_scale", "wrong_currency",
+    "wrong_measure", "wrong_horizon", "wrong_confidence", "wrong_period", "threshold", "untrusted", "no_word",
+    "comparative",
+]  # fmt: skip
+
+
 class Number(BaseModel):
     """A number found in a text. `span` counts characters; `value` has sign and scale word applied."""
 
@@ -192,6 +199,18 @@ class Number(BaseModel):
     verdict: Literal["quoted", "derived", "unsupported", "ignored"]
     evidence: list[str] = []
     operation: str | None = None
+    reason: str | None = None
+    fault: FaultKind | None = None  # why it is unsupported, for machines
+
+
+class Claim(BaseModel):
+    """A comparison that a text makes ("rose from 4.67m to 4.61m") and whether the numbers it speaks of bear it out."""
+
+    span: tuple[int, int]
+    text: str
+    kind: Literal["change"]
+    verdict: Literal["supported", "contradicted"]
+    evidence: list[str] = []
     reason: str | None = None
 
 
@@ -524,9 +543,13 @@ class _Fault(NamedTuple):
 
     rank: int
     reason: str
+    kind: FaultKind
 
 
-_NONE = _Fault(9, "in no evidence")
+_NONE = _Fault(9, "in no evidence", "not_found")
+_ROLE_FAULTS: dict[str, FaultKind] = {
+    "previous": "wrong_period", "horizon": "wrong_horizon", "confidence": "wrong_confidence",
+}  # fmt: skip
 
 
 def _fault(read: _Read, fact: Fact, near: _Context) -> _Fault | None:
@@ -534,20 +557,21 @@ def _fault(read: _Read, fact: Fact, near: _Context) -> _Fault | None:
     if not _equal(read, abs(fact.value), fact.exact):
         return _NONE
     if not _unit_fits(read.unit, fact.unit):
-        return _Fault(4, f"wrong unit: {fact}")
+        return _Fault(4, f"wrong unit: {fact}", "wrong_unit")
     if not fact.trusted:
-        return _Fault(1, f"only {fact.id} says so, and a note supports nothing")
+        return _Fault(1, f"only {fact.id} says so, and a note supports nothing", "untrusted")
     if read.currencies and fact.currency and fact.currency not in read.currencies:
-        return _Fault(0, f"wrong currency: {fact}")
+        return _Fault(0, f"wrong currency: {fact}", "wrong_currency")
     # beside its own VaR line, "99 %" needs no word that says confidence
     told = fact.role in ("confidence", "horizon") and near.cited is not None and fact.id in near.cited
     if fact.role in _CUES and not told and not near.says(_CUES[fact.role]):
-        return _Fault(4 if fact.everywhere else 0, f"is {fact}, which the sentence does not say")
+        kind = _ROLE_FAULTS.get(fact.role, "wrong_measure")
+        return _Fault(4 if fact.everywhere else 0, f"is {fact}, which the sentence does not say", kind)
     for bound in fact.boundaries:
         far = abs(fact.value - bound) > 1e-8 * bound  # closer than any rendering shows
         if far and _side(abs(read.value), bound) != _side(fact.value, bound):
-            return _Fault(0, f"rounds across {bound:g}: {fact}")
-    return _Fault(0, f"wrong sign: {fact}") if _wrong_sign(read, fact, near) else None
+            return _Fault(0, f"rounds across {bound:g}: {fact}", "threshold")
+    return _Fault(0, f"wrong sign: {fact}", "wrong_sign") if _wrong_sign(read, fact, near) else None
 
 
 def _far_fault(read: _Read, fact: Fact) -> _Fault:
@@ -558,7 +582,8 @@ def _far_fault(read: _Read, fact: Fact) -> _Fault:
     for other in (mantissa, *(mantissa * 10.0**i for i in (2, 3, 4, 6, 8, 9, 12))):
         as_if = read._replace(value=other, half=read.half * other / (abs(read.value) or 1.0))
         if other and not fact.exact and _equal(as_if, abs(fact.value), fact.exact):
-            return _Fault(4, f"wrong {'scale' if _unit_fits(read.unit, fact.unit) else 'unit'}: {fact}")
+            word = "scale" if _unit_fits(read.unit, fact.unit) else "unit"
+            return _Fault(4, f"wrong {word}: {fact}", f"wrong_{word}")
     return _NONE
 
 
@@ -613,12 +638,12 @@ def _judge(read: _Read, text: str, near: _Context, facts: list[Fact]) -> Number:
             return Number(**found | {"value": one.value, "unit": one.unit}, verdict="quoted", evidence=evidence)
         faults += [fault for _, fault in checked if fault]
         elsewhere = [fact for fact in others if _fault(one, fact, near) is None]
-        faults += [_Fault(2, f"matches {fact}, which is not cited here") for fact in elsewhere]
+        faults += [_Fault(2, f"matches {fact}, which is not cited here", "wrong_evidence") for fact in elsewhere]
     invented = sorted((near.cited or frozenset()) - {one.id for one in facts})
-    faults += [_Fault(3, f"cites {one}, which is no evidence") for one in invented]
+    faults += [_Fault(3, f"cites {one}, which is no evidence", "unknown_evidence") for one in invented]
     faults += [_far_fault(read, fact) for fact in pool]
     best = min([*faults, _NONE], key=lambda one: one.rank)
-    return Number(**found, verdict="unsupported", reason=best.reason)
+    return Number(**found, verdict="unsupported", reason=best.reason, fault=best.kind)
 
 
 def ground_text(text: str, facts: list[Fact], cited: list[str] | None = None) -> list[Number]:
@@ -661,6 +686,40 @@ def ground_report(case: Case, report: Report) -> list[tuple[str, Number]]:
         own = [one for one in facts if one.id == breach.limit_id and one.role == "utilisation"]
         stated = ground_text(f"{breach.utilisation_pct!r}%", own, [breach.limit_id])
         found += [(f"limit_breaches.{i}.utilisation_pct", one) for one in stated]
+    return found
+
+
+_MOVES = re.compile(
+    r"(?P<up>\b(?:rose|rises|rising|increased|climbed|went up|is up|higher)\b|上升|升至|增至)"
+    r"|(?P<down>\b(?:fell|falls|falling|decreased|dropped|went down|is down|lower)\b|下降|降至|减至)",
+    re.IGNORECASE,
+)
+_FROM = re.compile(r"(?:\b(?:from|after)|由|从)\D{0,12}$", re.IGNORECASE)
+
+
+def report_claims(case: Case, report: Report) -> list[tuple[str, Claim]]:
+    """The comparisons of a report's prose, each with the path of its field and what came of it."""
+    facts = facts_of(case)
+    found = []
+    for path, text, evidence in report.prose():
+        plain, citations = _cut_ids(_normalise(text), {one.id for one in facts})
+        numbers = ground_text(text, facts, evidence or None)
+        for clause in _clauses(plain, citations):
+            move = _MOVES.search(plain, clause.start, clause.end)
+            own = [one for one in numbers if clause.start <= one.span[0] < clause.end]
+            own = [one for one in own if one.verdict == "quoted" and (one.unit or "").startswith("money")]
+            earlier = [one for one in own if _FROM.search(plain[clause.start : one.span[0]])]
+            if not move or len(own) != 2 or len(earlier) != 1:
+                continue
+            later = own[1 - own.index(earlier[0])]
+            up = later.value > earlier[0].value
+            right = later.value != earlier[0].value and up == bool(move["up"])
+            claim = Claim(
+                span=move.span(), text=text[slice(*move.span())], kind="change", evidence=later.evidence,
+                verdict="supported" if right else "contradicted",
+                reason=None if right else f"{earlier[0].text} to {later.text} is {'up' if up else 'down'}",
+            )  # fmt: skip
+            found.append((path, claim))
     return found
 
 
