@@ -31,6 +31,17 @@ def main() -> None:
     """Derivatives risk reports whose every number cites its evidence."""
 
 
+def json_option(command):
+    """--json: one JSON document on stdout and nothing else."""
+    return click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout, nothing else")(command)
+
+
+def _tell(as_json: bool, document, *lines: str) -> None:
+    """Print the document with --json, else the lines."""
+    for line in [json.dumps(document, ensure_ascii=False, indent=2)] if as_json else lines:
+        click.echo(line)
+
+
 def job(model: str, profile: str):
     """The job of a recipe folder under a profile."""
     from riskscribe.stages import Job
@@ -65,11 +76,14 @@ def base() -> None:
 
 @base.command("build")
 @click.option("--out", type=FILE, default=Path("exports/base/smollm2_135m"), show_default=True)
-def base_build(out: Path) -> None:
+@json_option
+def base_build(out: Path, as_json: bool) -> None:
     """De-quantize the packaged SmolLM2 to an ordinary checkpoint."""
     from riskscribe.release.base import NAME, build
 
-    click.echo(f"{out}: {NAME}: {'built' if build(out) else 'up to date'}")
+    built = build(out)
+    about = {"out": str(out), "name": NAME, "built": built}
+    _tell(as_json, about, f"{out}: {NAME}: {'built' if built else 'up to date'}")
 
 
 @main.group()
@@ -81,33 +95,40 @@ def data() -> None:
 @click.option("--config", type=FILE, help="YAML with version, seed and splits; default: dataset v1")
 @click.option("--out", type=FILE, default=Path("datasets/risk_report/v1"), show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
-def data_build(config: Path | None, out: Path, workers: int) -> None:
+@json_option
+def data_build(config: Path | None, out: Path, workers: int, as_json: bool) -> None:
     """Generate a dataset version: deterministic, atomic, frozen by hash."""
     from riskscribe.data.splits import Config, build
     from riskscribe.files import read_yaml, validate
 
     settings = validate(Config, read_yaml(config), str(config)) if config else None
-    click.echo(f"{out}: {'built' if build(out, settings, workers) else 'complete and unaltered'}")
+    built = build(out, settings, workers)
+    about = {"out": str(out), "built": built}
+    _tell(as_json, about, f"{out}: {'built' if built else 'complete and unaltered'}")
 
 
 @data.command("check")
 @click.argument("folder", type=FILE)
-def data_check(folder: Path) -> None:
-    """Schema, gold against the policy, leakage, hashes; prints the balance."""
+@json_option
+def data_check(folder: Path, as_json: bool) -> None:
+    """Schema, gold against the policy, leakage, hashes; prints the balance, as JSON in any case."""
     from riskscribe.data.splits import check
 
-    click.echo(json.dumps(check(folder), indent=2))
+    _tell(True, check(folder))
 
 
 @data.command("open")
 @click.argument("folder", type=FILE)
 @click.option("--release", required=True, help="the release it is opened for; once a release")
 @click.option("--out", type=FILE, required=True)
-def data_open(folder: Path, release: str, out: Path) -> None:
+@json_option
+def data_open(folder: Path, release: str, out: Path, as_json: bool) -> None:
     """Open the sealed test of a dataset version for a release; every opening is logged and counted."""
     from riskscribe.data.splits import open_sealed
 
-    click.echo(f"{out}: the sealed test of {folder}, opening number {open_sealed(folder, release, out)}")
+    opening = open_sealed(folder, release, out)
+    about = {"out": str(out), "release": release, "opening": opening}
+    _tell(as_json, about, f"{out}: the sealed test of {folder}, opening number {opening}")
 
 
 @data.command("pack")
@@ -120,7 +141,8 @@ def data_open(folder: Path, release: str, out: Path) -> None:
 @click.option(
     "--test", type=float, default=0.0, show_default=True, help="share of books (or dates) for the test split"
 )
-def data_pack(cases: Path, reports: Path, out: Path, val: float, test: float) -> None:
+@json_option
+def data_pack(cases: Path, reports: Path, out: Path, val: float, test: float, as_json: bool) -> None:
     """Your own cases and approved reports as a checked split; tells what is missing."""
     from riskscribe.data.pack import NAME, pack
     from riskscribe.evaluate.grounding import ground_report
@@ -130,9 +152,7 @@ def data_pack(cases: Path, reports: Path, out: Path, val: float, test: float) ->
         return [f"{path}: {one.text}: {one.reason}" for path, one in numbers if one.verdict == "unsupported"]
 
     told = pack(cases, reports, out, val=val, test=test, ground=ground)
-    for line in told.summary():
-        click.echo(line)
-    click.echo(f"{out}/{NAME}")
+    _tell(as_json, told.model_dump(mode="json"), *told.summary(), f"{out}/{NAME}")
 
 
 @data.command("clean")
@@ -140,14 +160,14 @@ def data_pack(cases: Path, reports: Path, out: Path, val: float, test: float) ->
 @click.option("--out", type=FILE, required=True)
 @click.option("--language", type=click.Choice(["en", "zh", "both"]), default="both", show_default=True)
 @click.option("--report", type=FILE, help="what was removed and why; default: OUT with .report.json")
-def data_clean(file: Path, out: Path, language: str, report: Path | None) -> None:
+@json_option
+def data_clean(file: Path, out: Path, language: str, report: Path | None, as_json: bool) -> None:
     """Remove duplicates and personal data from cases, reports or split rows (JSON Lines)."""
     from riskscribe.data.clean import clean_file
 
     report = report or out.with_suffix(".report.json")
-    for line in clean_file(file, out, report, language, os.environ.get("RISKSCRIBE_PSEUDONYM_KEY")).summary():
-        click.echo(line)
-    click.echo(report)
+    told = clean_file(file, out, report, language, os.environ.get("RISKSCRIBE_PSEUDONYM_KEY"))
+    _tell(as_json, told.model_dump(mode="json"), *told.summary(), str(report))
 
 
 @main.group()
@@ -155,13 +175,14 @@ def case() -> None:
     """Cases: import and show."""
 
 
-def _emit(found, out: Path | None) -> None:
+def _emit(found, out: Path | None, as_json: bool) -> None:
     from riskscribe.files import write_json
     from riskscribe.policy import annotate
 
     found = annotate(found)
     if out:
         write_json(out, found)
+    if out and not as_json:
         click.echo(f"{out}: case {found.case_id}, {len(found.evidence)} evidence lines")
     else:
         click.echo(found.model_dump_json(indent=2, exclude_none=True))
@@ -172,32 +193,35 @@ def _emit(found, out: Path | None) -> None:
 @click.option("--limits", type=FILE, required=True, help="YAML with limits, desk, base currency")
 @click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="default: the limits file's as_of")
 @click.option("--out", type=FILE)
-def case_import_ore(folder: Path, limits: Path, as_of: datetime | None, out: Path | None) -> None:
+@json_option
+def case_import_ore(folder: Path, limits: Path, as_of: datetime | None, out: Path | None, as_json: bool) -> None:
     """A case from the report CSVs of the Open Source Risk Engine."""
     from riskscribe.data.import_ore import import_ore
 
-    _emit(import_ore(folder, limits, as_of.date() if as_of else None), out)
+    _emit(import_ore(folder, limits, as_of.date() if as_of else None), out, as_json)
 
 
 @case.command("import-csv")
 @click.argument("folder", type=FILE)
 @click.option("--out", type=FILE)
-def case_import_csv(folder: Path, out: Path | None) -> None:
+@json_option
+def case_import_csv(folder: Path, out: Path | None, as_json: bool) -> None:
     """A case from a folder of CSVs; docs/import.md documents the columns, datasets/templates/csv is a start."""
     from riskscribe.data.import_csv import import_csv
 
-    _emit(import_csv(folder), out)
+    _emit(import_csv(folder), out, as_json)
 
 
 @case.command("show")
 @click.argument("file", type=FILE)
-def case_show(file: Path) -> None:
-    """The prompt as the model sees it."""
+@json_option
+def case_show(file: Path, as_json: bool) -> None:
+    """The prompt as the model sees it; with --json as chat messages."""
     from riskscribe.prompt import messages
     from riskscribe.reporting import load_case
 
-    for turn in messages(load_case(file)):
-        click.echo(f"[{turn['role']}]\n{turn['content']}\n")
+    turns = messages(load_case(file))
+    _tell(as_json, turns, *(f"[{turn['role']}]\n{turn['content']}\n" for turn in turns))
 
 
 @main.command()
@@ -304,6 +328,35 @@ def compare(folders: tuple[Path, ...], out: Path, title: str) -> None:
         click.echo(path)
 
 
+@main.command()
+@click.argument("folder_a", type=FILE)
+@click.argument("folder_b", type=FILE)
+@click.option("--data", "data_file", type=FILE, required=True, help="the file both runs were scored on")
+@click.option("--url", required=True, help="base URL of an OpenAI-compatible endpoint, such as https://host/v1")
+@click.option("--model", required=True, help="the judge, by a name that stays the same model")
+@click.option("--out", type=FILE, required=True)
+@click.option("--price-in", type=click.FloatRange(min=0), help="per million prompt tokens")
+@click.option("--price-out", type=click.FloatRange(min=0), help="per million completion tokens")
+@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60, show_default=True, help="seconds")
+@click.option("--retries", type=click.IntRange(0, 20), default=4, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(1), default=300, show_default=True, help="of an answer")
+@click.option("--json-mode", is_flag=True, help="ask the endpoint for response_format json_object")
+@json_option
+def judge(folder_a: Path, folder_b: Path, data_file: Path, out: Path, as_json: bool, **endpoint) -> None:
+    """Ask a judge model which of two scored runs' reports is better, case by case; enters no metric.
+
+    Sends cases and reports to the endpoint. The key comes from RISKSCRIBE_JUDGE_API_KEY. Exit 1 where no answer
+    could be read.
+    """
+    from riskscribe.evaluate import judge as judging
+
+    asked = judging.Endpoint(key=judging.endpoint_key(), **endpoint)
+    found = judging.judge(folder_a, folder_b, data_file, asked, out)
+    _tell(as_json, found, *judging.lines(found), f"{out}/judge.json")
+    sys.exit(any(one["unscored"] for one in found["languages"].values()) and not judging.scored(found))
+
+
 @main.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @job_options
@@ -343,8 +396,9 @@ def manifest_group() -> None:
 
 @manifest_group.command("show")
 @click.argument("folder", type=FILE)
-def manifest_show(folder: Path) -> None:
-    """The manifest of an artefact."""
+@json_option
+def manifest_show(folder: Path, as_json: bool) -> None:
+    """The manifest of an artefact, as JSON in any case."""
     from riskscribe.manifest import NAME, load
 
     found = load(folder)
