@@ -8,11 +8,11 @@ JOB := --model $(MODEL) --profile $(PROFILE)
 UV  := 0.13.9
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup data baseline train eval export serve board demo all test test-slow quality bench clean
+.PHONY: help setup data baseline train eval export serve board demo all test test-slow quality bench bench-grounding clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## make .venv from requirements.lock (once; 8 GB, about 2 minutes and a 4 GB download)
 
@@ -53,6 +53,9 @@ bench: setup ## speed and memory, paired in one run
 	@$(BIN)/riskscribe run data $(JOB)
 	@$(BIN)/python -m riskscribe.lf.bench
 	@$(BIN)/python -m riskscribe.data.bench
+
+bench-grounding: setup ## planted faults: what verify and ground catch, and what they flag wrongly
+	@$(BIN)/python -m riskscribe.evaluate.bench --page docs/grounding_bench.md
 
 clean: ## remove what runs produced (keeps .venv)
 	find exports -mindepth 1 -not -name README.md -delete
