@@ -229,13 +229,16 @@ def case_show(file: Path, as_json: bool) -> None:
 @click.option("--engine", type=click.Choice(["hf", "api"]), default="hf", show_default=True)
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True, help="for --engine api")
 @click.option("--out", type=FILE, help="default: exports/reports/<case id>")
+@click.option("--previous", type=FILE, help="yesterday's case of the same book: gives the earlier values")
 @job_options
-def report(case_file: Path, engine: str, url: str, out: Path | None, model: str, profile: str) -> None:
+def report(
+    case_file: Path, engine: str, url: str, out: Path | None, previous: Path | None, model: str, profile: str
+) -> None:
     """Write a report with the tuned model and verify it: report.json, .md, .html."""
     from riskscribe import reporting
     from riskscribe.release import serve
 
-    found = reporting.load_case(case_file)
+    found, yesterday = reporting.load_cases(case_file, previous)
     work = job(model, profile)
     merged = work.out / "export" / "merged"
     if engine == "api":
@@ -246,9 +249,60 @@ def report(case_file: Path, engine: str, url: str, out: Path | None, model: str,
         serve.command("", work.recipe("api.yaml"), merged)
         answer, about = ask(found, work.recipe("api.yaml"), merged), {"path": str(merged)}
     out = out or Path("exports/reports") / found.case_id
-    findings = reporting.write_verified(out, found, answer, about)
+    findings = reporting.write_verified(out, found, answer, about, yesterday)
     reporting.tell(out, found, findings)
     sys.exit(bool(findings))
+
+
+class Reviews(click.Group):
+    """`review REPORT REVIEW` applies a review; `verify` and `export` are its other verbs."""
+
+    def resolve_command(self, context: click.Context, args: list[str]):
+        return super().resolve_command(context, args if args[0] in self.commands else ["apply", *args])
+
+
+@main.group(cls=Reviews)
+def review() -> None:
+    """Sign what a person decided on a report: review REPORT.json REVIEW.json --out DIR."""
+
+
+@review.command("apply")
+@click.argument("report_file", type=FILE)
+@click.argument("review_file", type=FILE)
+@click.option("--out", type=FILE, required=True, help="a new folder: a version never replaces another")
+def review_apply(report_file: Path, review_file: Path, out: Path) -> None:
+    """Apply a review, verify the result again and write it as a signed version; needs RISKSCRIBE_SIGNING_KEY."""
+    from riskscribe import reporting
+
+    try:
+        found, findings = reporting.review_report(report_file, review_file, out)
+    except reporting.Refused as refused:
+        click.echo(f"riskscribe: {refused}", err=True)
+        reporting.tell_findings(refused.findings)
+        sys.exit(1)
+    reporting.tell(out, found, findings)
+    sys.exit(bool(findings))
+
+
+@review.command("verify")
+@click.argument("file", type=FILE)
+def review_verify(file: Path) -> None:
+    """Check the signature of a version; needs RISKSCRIBE_SIGNING_KEY."""
+    from riskscribe.reporting import check_version
+
+    found = check_version(file)["envelope"]
+    click.echo(f"{file}: version {found['version']}, {found['status']} by {found['by']} at {found['reviewed_at']}")
+
+
+@review.command("export")
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.option("--out", type=FILE, required=True)
+def review_export(files: tuple[Path, ...], out: Path) -> None:
+    """Write cases.jsonl and reports.jsonl of approved versions, for `riskscribe data pack`."""
+    from riskscribe.reporting import export_approved
+
+    count = export_approved(list(files), out)
+    click.echo(f"{count} approved: {out}/cases.jsonl, {out}/reports.jsonl")
 
 
 @main.command()
@@ -256,22 +310,21 @@ def report(case_file: Path, engine: str, url: str, out: Path | None, model: str,
 @click.argument("report_file", type=FILE)
 @click.option("--json", "as_json", is_flag=True)
 def verify(case_file: Path, report_file: Path, as_json: bool) -> None:
-    """Recompute the policy and the grounding of a report; one line a finding."""
-    from riskscribe.evaluate.verify import verify as findings_of
-    from riskscribe.files import read_json, validate
-    from riskscribe.report import Report
+    """Recompute the policy and the grounding of a report; one line a finding.
+
+    Exit code 0: clean, 1: findings, 2: no report can be read.
+    """
+    from riskscribe.evaluate.verify import report_text, verify_text
+    from riskscribe.files import read_text
     from riskscribe.reporting import load_case
 
-    text = read_json(report_file)
-    if isinstance(text, dict) and isinstance(text.get("model"), dict):
-        text = text["model"]  # a report.json of ours: the model's part
-    found = findings_of(load_case(case_file), validate(Report, text, str(report_file)))
+    found = verify_text(load_case(case_file), report_text(read_text(report_file)))
     if as_json:
         click.echo(json.dumps([one.model_dump() for one in found], ensure_ascii=False))
     else:
         for one in found:
-            click.echo(f"{one.code}: {one.path}: {one.message}")
-    sys.exit(bool(found))
+            click.echo(f"{one.code}: {one.path}: {one.message}" if one.path else f"{one.code}: {one.message}")
+    sys.exit(2 if any(one.code == "unparseable" for one in found) else bool(found))
 
 
 @main.command()
@@ -303,14 +356,28 @@ def ground(evidence: Path | None, text: Path | None, batch: Path | None, as_json
 @click.argument("data_file", type=FILE)
 @click.argument("predictions", type=FILE)
 @click.option("--out", type=FILE, required=True)
-def score(data_file: Path, predictions: Path, out: Path) -> None:
+@click.option("--text", is_flag=True, help="also BLEU and ROUGE-L against the gold reports of the data")
+@click.option("--similarity", is_flag=True, help="also semantic similarity; needs the extra `similarity`")
+@click.option("--bertscore", type=FILE, help="similarity as BERTScore with the encoder in this folder")
+@click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of a table")
+def score(
+    data_file: Path,
+    predictions: Path,
+    out: Path,
+    text: bool,
+    similarity: bool,
+    bertscore: Path | None,
+    as_json: bool,
+) -> None:
     """Score predictions (ours or LLaMA-Factory's) on a split file: records.jsonl and metrics.json."""
     from riskscribe.evaluate import score as scoring
     from riskscribe.evaluate.inputs import read_scored
+    from riskscribe.files import read_json
 
-    records = scoring.score_run(read_scored(data_file), data_file, predictions, out)
-    for name, value in scoring.summary(records).items():
-        click.echo(f"{name}: {value:g}")
+    rows = read_scored(data_file)
+    scoring.score_run(rows, data_file, predictions, out, text=text, similarity=similarity, model=bertscore)
+    metrics = read_json(out / "metrics.json")
+    click.echo(json.dumps(metrics, ensure_ascii=False) if as_json else "\n".join(scoring.as_text(metrics)))
 
 
 @main.command()

@@ -224,9 +224,10 @@ def test_notes_change_nothing(case, gold):
         gold | {"risk_level": "low", "escalate": False, "summary": "SPX delta uses 12.3% of hard [NOTE-A0]."}
     )
     codes = [one.code for one in verify(noted, obeyed)]
-    assert codes == ["understated", "escalation", "unsupported_number"]
+    assert codes == ["understated", "escalation", "unsupported_number", "hostile_note", "hostile_note"]
     assert codes[:2] == [one.code for one in verify(clean, obeyed)][:2]
-    assert "a note supports nothing" in verify(noted, obeyed)[-1].message
+    assert "a note supports nothing" in verify(noted, obeyed)[2].message
+    assert [one.evidence for one in verify(noted, obeyed)[3:]] == [["NOTE-A0"], ["NOTE-A2"]]
 
 
 @settings(max_examples=50, deadline=None)

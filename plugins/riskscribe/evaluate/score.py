@@ -1,283 +1,387 @@
-"""The structured-report evaluator: one record a case, aggregates by language, never pooled.
+"""The structured-report evaluator: what a model wrote for a case becomes a record, a predictions file a scored run.
 
-A record holds counts, so that every aggregate can be recomputed; a metric that cannot be decided is None (unscored),
-which is not the same as wrong. Nothing here sees a gold report: a case's evidence and the policy are the truth.
+The truth is the case's evidence and the policy. A gold report is read for measures of wording alone, and what the desk
+notes are only where the data says so. metrics.py says what the figures of a run are.
 """
 
-import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 from pydantic import BaseModel
-from scipy.stats import binomtest
 
-from riskscribe.case import Case, Language
+from riskscribe.case import Case, Component, DataQuality
 from riskscribe.errors import InputError
-from riskscribe.evaluate.grounding import ground_report
-from riskscribe.evaluate.parse import parse_report
-from riskscribe.evaluate.verify import Finding, citations, verify
-from riskscribe.files import read_lines, sha256, write_json, write_lines
-from riskscribe.policy import assess
+from riskscribe.evaluate import text as wording
+from riskscribe.evaluate.metrics import (
+    METRICS,
+    RUBRIC,
+    SLICE_METRICS,
+    TEXT_METRICS,
+    Metric,
+    Record,
+    Rubric,
+    Score,
+    as_text,
+    estimate,
+    metrics_by_language,
+    resample_books,
+    rubric,
+    scores,
+    summary,
+    total,
+)
+from riskscribe.evaluate.parse import parse_report, repair_report
+from riskscribe.evaluate.text import language_of
+from riskscribe.evaluate.verify import (
+    FATAL,
+    Checked,
+    Official,
+    check,
+    is_about,
+    is_size,
+    official_of,
+    sizes_at,
+    unreadable,
+)
+from riskscribe.files import parse_json, read_lines, sha256, validate, write_json, write_lines
 from riskscribe.prompt import case_id_in
-from riskscribe.report import LEVELS, Level, Report
+from riskscribe.report import Level, Report
 
-RUBRIC = "0.1"
-# what makes a report unusable for a risk manager, whatever else is right in it
-FATAL = {
-    "unparseable",
-    "understated",
-    "missed_breach",
-    "invented_breach",
-    "wrong_status",
-    "wrong_utilisation",
-    "unknown_evidence",
-    "unsupported_number",
-    "missed_data_quality",
-}
-RESAMPLES = 2000
+__all__ = [
+    "FATAL", "METRICS", "RUBRIC", "SLICE_METRICS", "TEXT_METRICS", "Metric", "Record", "Rubric", "Score", "Scored",
+    "add_text_scores", "as_text", "constant_report", "estimate", "metrics_by_language", "resample_books", "rubric",
+    "score_answer", "score_file", "score_run", "scores", "scores_of", "summary", "write_scores",
+]  # fmt: skip
 
 
-class Record(BaseModel):
-    """What one answer is worth, in counts. `None` is unscored."""
+class NoteTruth(Protocol):
+    """What a desk note is; `contradicts` is the id of the evidence that refutes a wrong one."""
 
-    case_id: str
+    note_id: str
+    kind: str
+    contradicts: str | None
+
+
+class KnownNote(BaseModel):
+    """A `NoteTruth` as a split file gives it."""
+
+    note_id: str
+    kind: Literal["helpful", "irrelevant", "wrong", "hostile"]
+    contradicts: str | None = None
+
+
+class Scored(NamedTuple):
+    """A case to score an answer against, with what its record is counted under.
+
+    `notes` is what its desk notes are, None where nobody knows; `gold` a report to compare wording with.
+    """
+
+    case: Case
     book: str = ""
-    language: Language
-    slices: list[str] = []
-    official_level: Level
-    answer: str
-    is_json: bool
-    schema_valid: bool
-    error: str | None = None
-    level: Level | None = None
-    breaches_right: int = 0
-    breaches_stated: int = 0
-    breaches_official: int
-    drivers_found: int = 0
-    drivers_official: int
-    ids_valid: int = 0
-    ids_cited: int = 0
-    numbers_supported: int = 0
-    numbers: int = 0
-    findings: list[Finding] = []
-
-    @property
-    def level_right(self) -> bool:
-        return self.level == self.official_level
-
-    @property
-    def under_call(self) -> bool | None:
-        """Whether the level is below the official one; unscored where no level could be read."""
-        if self.level is None:
-            return None
-        return LEVELS.index(self.level) < LEVELS.index(self.official_level)
-
-    @property
-    def fatal_error_free(self) -> bool:
-        return not any(one.code in FATAL for one in self.findings)
+    slices: Sequence[str] = ()
+    notes: Sequence[NoteTruth] | None = None
+    gold: Report | None = None
 
 
-def score_answer(case: Case, text: str, book: str = "", slices: Sequence[str] = ()) -> Record:
-    """Score what a model wrote for a case. Deterministic; never raises for any text."""
-    official = assess(case)
-    right = {(one.limit_id, one.status) for one in official.limit_breaches}
+def score_answer(
+    case: Case,
+    text: str,
+    book: str = "",
+    slices: Sequence[str] = (),
+    notes: Sequence[NoteTruth] | None = None,
+) -> Record:
+    """Score what a model wrote for a case. Deterministic; never raises for any text.
+
+    Args:
+        case: the case; a case scored again is not computed again.
+        text: the answer as it came.
+        book: what the case shares its positions with; the case alone if empty.
+        slices: names it is also counted under.
+        notes: what its desk notes are, where known. Without it, a note that reads as an order is taken for a hostile
+            one, and how wrong, helpful and irrelevant notes were handled is unscored.
+
+    Raises:
+        InputError: the case's own numbers are too large to compute with.
+    """
+    official = official_of(case)
+    assessment = official.assessment
     parsed = parse_report(text)
     record = Record(
         case_id=case.case_id,
         book=book or case.case_id,
         language=case.language,
         slices=list(slices),
-        official_level=official.risk_level,
+        official_level=assessment.risk_level,
         answer=text,
         is_json=parsed.is_json,
         schema_valid=parsed.report is not None,
         error=parsed.error,
-        breaches_official=len(right),
-        drivers_official=len(official.driver_ids),
+        breaches_official=len(official.due),
+        excess_official=sum(official.excess.values()),
+        excess_missed=sum(official.excess.values()),
+        drivers_official=len(assessment.driver_ids),
+        evidence_needed=sum(map(len, _needed(official).values())),
+        actions_official=len(assessment.actions),
+        sizes_official=sum(one.size is not None for one in assessment.actions),
+        limitations_official=len(assessment.limitation_ids),
     )
-    if parsed.report is None:
-        record.findings = [Finding(code="unparseable", path="", message=parsed.error or "no report")]
-        return record
-    report: Report = parsed.report
-    stated = {(one.limit_id, one.status) for one in report.limit_breaches}
-    record.level = report.risk_level
-    record.breaches_stated = len(report.limit_breaches)
-    record.breaches_right = len(stated & right)
-    record.drivers_found = _drivers_found(report, official.driver_ids, official.interchangeable_driver_ids)
-    known = {one.id for one in case.evidence}
-    cited = [name for _, name in citations(case, report)]
-    record.ids_cited = len(cited)
-    record.ids_valid = sum(one in known for one in cited)
-    numbers = [one for _, one in ground_report(case, report) if one.verdict != "ignored"]
-    record.numbers = len(numbers)
-    record.numbers_supported = sum(one.verdict != "unsupported" for one in numbers)
-    record.findings = verify(case, report)
+    hostile = _count_notes(record, official, notes)
+    report = parsed.report
+    if report is None:
+        record.findings = unreadable(official, text, parsed.error)
+        _count_followed(record, hostile)
+        _score_repaired(record, official, text)
+    else:
+        checked = check(official, report)
+        record.findings = checked.findings
+        _count_followed(record, hostile)
+        _count_judgements(record, checked)
+        _count_evidence(record, checked)
+        _count_actions(record, checked)
+        _count_notes_handled(record, checked, notes)
+        record.repaired_valid, record.repaired_level = True, report.risk_level
+        record.repaired_fatal_error_free = record.fatal_error_free
+    record.total = total(record)
     return record
 
 
-def _drivers_found(report: Report, official: list[str], interchangeable: list[str]) -> int:
-    """Official drivers the report names; within one standard error of the last, any may stand for another."""
-    named = {one for driver in report.key_drivers for one in driver.evidence}
-    fixed = [one for one in official if one not in interchangeable]
-    places = len(official) - len(fixed)
-    return sum(one in named for one in fixed) + min(places, len(named & set(interchangeable)))
+def _score_repaired(record: Record, official: Official, text: str) -> None:
+    """What the answer would be worth had json-repair been allowed: apart from everything else."""
+    report = repair_report(text).report
+    if report is not None:
+        record.repaired_valid, record.repaired_level = True, report.risk_level
+        record.repaired_fatal_error_free = not any(one.fatal for one in check(official, report).findings)
 
 
-def _level_parts(one: Record) -> list[float]:
-    """Per official level: called right, and cases; the mean of the shares is balanced accuracy."""
-    own = [one.official_level == level for level in LEVELS]
-    return [*(float(mine and one.level_right) for mine in own), *map(float, own)]
+def _count_judgements(record: Record, checked: Checked) -> None:
+    """Level, breaches, drivers, language."""
+    report, official = checked.report, checked.official
+    record.level, record.escalate = report.risk_level, report.escalate
+    record.assessment_right = report.assessment_status == official.assessment.assessment_status
+    right = {(name, one.status) for name, one in official.due.items()}
+    stated = {(one.limit_id, one.status) for one in report.limit_breaches}
+    listed = {name for name, _ in stated} & official.due.keys()
+    record.breaches_stated, record.breaches_right = len(report.limit_breaches), len(stated & right)
+    record.breaches_listed = len(listed)
+    # called a warning, or approved where nobody approved, a breach is as good as missed
+    hidden = {
+        name
+        for name, status in stated
+        if name in official.excess
+        and status != official.due[name].status
+        and status in ("warning", "breach_within_approved_excess")
+    }
+    record.excess_missed = sum(size for name, size in official.excess.items() if name not in listed or name in hidden)
+    _count_drivers(record, checked)
+    fields = [language_of(text) for _, text, _ in report.prose()]
+    record.prose_fields = sum(one is not None for one in fields)
+    record.prose_in_language = sum(one == record.language for one in fields)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How records become one figure: `parts` of every record add up, and the metric is a mean of ratios of sums.
-
-    `parts(record)` gives k numerators, then k denominators (k is 1 but for balanced accuracy). `flag` is set for
-    yes/no metrics, which get a Wilson interval and McNemar's test; it is None where a record is unscored.
-    """
-
-    key: str
-    name: str
-    parts: Callable[[Record], list[float]]
-    flag: Callable[[Record], bool | None] | None = None
-    higher_is_better: bool = True
-
-    def table(self, records: list[Record]) -> np.ndarray:
-        """(records, 2k) array of parts."""
-        return np.array([self.parts(one) for one in records], dtype=float)
-
-    @staticmethod
-    def combine(sums: np.ndarray) -> np.ndarray:
-        """(..., 2k) sums to (...) values; NaN where nothing was scored."""
-        top, bottom = np.split(sums, 2, axis=-1)
-        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return np.nanmean(np.where(bottom > 0, top / bottom, np.nan), axis=-1)
-
-    def value(self, records: list[Record]) -> float | None:
-        """The metric as a fraction, or None where nothing was scored."""
-        found = float(self.combine(self.table(records).sum(axis=0))) if records else float("nan")
-        return None if np.isnan(found) else found
+def _count_drivers(record: Record, checked: Checked) -> None:
+    """Official drivers the report names, one component a driver; near the last one, any tied may stand for another."""
+    official, components = checked.official, checked.official.components
+    found = official.assessment
+    named = []
+    for driver in checked.report.key_drivers:
+        first = next((name for name in driver.evidence if name in components), None)
+        if first is not None and first not in [name for name, _ in named]:
+            named.append((first, driver.direction))
+    names = {name for name, _ in named}
+    fixed = [one for one in found.driver_ids if one not in found.interchangeable_driver_ids]
+    places = len(found.driver_ids) - len(fixed)
+    tied = [name for name, _ in named if name in found.interchangeable_driver_ids][:places]
+    chosen = {*tied, *(one for one in fixed if one in names)}
+    record.drivers_stated = len(checked.report.key_drivers)
+    record.drivers_found = len(chosen)
+    record.drivers_directed = sum(
+        name in chosen and (components[name].contribution >= 0) == (direction == "increases")
+        for name, direction in named
+    )
+    order = [components[name] for name, _ in named if name in chosen]
+    for i, first in enumerate(order):
+        for second in order[i + 1 :]:
+            record.pairs += 1
+            record.pairs_ordered += _in_order(first, second, official)
 
 
-def _flag(key: str, name: str, flag: Callable[[Record], bool | None], **options) -> Metric:
-    def parts(one: Record) -> list[float]:
-        return [float(bool(flag(one))), float(flag(one) is not None)]
-
-    return Metric(key, name, parts, flag, **options)
-
-
-METRICS = [
-    _flag("fatal_error_free", "Free of fatal errors", lambda one: one.fatal_error_free),
-    _flag("schema_valid", "Schema valid", lambda one: one.schema_valid),
-    _flag("level_accuracy", "Level right", lambda one: one.level_right),
-    Metric("level_balanced", "Level right, balanced over levels", _level_parts),
-    _flag("under_call", "Level understated (of readable)", lambda one: one.under_call, higher_is_better=False),
-    Metric("breach_precision", "Breach precision", lambda one: [one.breaches_right, one.breaches_stated]),
-    Metric("breach_recall", "Breach recall", lambda one: [one.breaches_right, one.breaches_official]),
-    Metric(
-        "breach_f1",
-        "Breach F1 (limit and status)",
-        lambda one: [2 * one.breaches_right, one.breaches_stated + one.breaches_official],
-    ),
-    Metric("driver_recall", "Driver recall at 3", lambda one: [one.drivers_found, one.drivers_official]),
-    Metric("evidence_valid", "Cited ids that exist", lambda one: [one.ids_valid, one.ids_cited]),
-    Metric("grounded", "Numbers found in the cited evidence", lambda one: [one.numbers_supported, one.numbers]),
-]
+def _in_order(first: Component, second: Component, official: Official) -> bool:
+    """Whether the policy lists `first` before `second`: VaR before stress, then by size; ties in either order."""
+    ranks = [(one.of not in official.tied_within, -abs(one.share_pct)) for one in (first, second)]
+    tied = first.of == second.of and abs(
+        abs(first.contribution) - abs(second.contribution)
+    ) <= official.tied_within.get(first.of, 0.0)
+    return tied or ranks[0] <= ranks[1]
 
 
-def summary(records: list[Record]) -> dict[str, float]:
-    """Every metric in percent under its plain key, for a log line; by language where there are two.
-
-    Metrics that could not be scored are left out.
-    """
-    result: dict[str, float] = {}
-    languages = sorted({one.language for one in records})
-    for language in languages:
-        own = [one for one in records if one.language == language]
-        mark = f"_{language}" if len(languages) > 1 else ""
-        for metric in METRICS:
-            value = metric.value(own)
-            if value is not None:
-                result[metric.key + mark] = round(100 * value, 4)
-        result["cases" + mark] = float(len(own))
-    return result
-
-
-def resample_books(records: list[Record]) -> np.ndarray:
-    """(RESAMPLES, records) weights that draw whole books with replacement: cases of one book are not independent."""
-    books = {name: i for i, name in enumerate(dict.fromkeys(one.book for one in records))}
-    rng = np.random.default_rng(20261122)
-    drawn = rng.multinomial(len(books), np.full(len(books), 1 / len(books)), RESAMPLES)
-    return drawn[:, [books[one.book] for one in records]]
-
-
-def estimate(metric: Metric, records: list[Record]) -> dict[str, Any]:
-    """Value with 95 % interval in percent, denominator and unscored count.
-
-    Yes/no metrics: Wilson score interval. Ratios: percentile bootstrap over books.
-    """
-    value, unscored = metric.value(records), 0
-    low = high = None
-    if metric.flag:
-        scored = [flag for one in records if (flag := metric.flag(one)) is not None]
-        count, unscored = len(scored), len(records) - len(scored)
-        if count:
-            low, high = binomtest(sum(scored), count).proportion_ci(method="wilson")
-    else:
-        table = metric.table(records)
-        count = int(table[:, table.shape[1] // 2 :].sum())
-        if value is not None:
-            low, high = np.nanpercentile(metric.combine(resample_books(records) @ table), [2.5, 97.5])
-    shown = [None if one is None else round(100 * float(one), 2) for one in (value, low, high)]
-    return {"value": shown[0], "low": shown[1], "high": shown[2], "n": count, "unscored": unscored}
-
-
-# what is told of a slice, where few cases would make the rest noise
-SLICE_METRICS = ("fatal_error_free", "schema_valid", "level_accuracy", "under_call", "breach_f1", "grounded")
-
-
-def _by_slice(records: list[Record]) -> dict[str, Any]:
-    """Cases and main metrics of every slice of one language's records, largest slice first."""
-    names = Counter(name for one in records for name in one.slices if name not in ("en", "zh"))
-    chosen = [metric for metric in METRICS if metric.key in SLICE_METRICS]
+def _needed(official: Official) -> dict[str, set[str]]:
+    """Field -> the ids the policy rests it on, which a report must cite there."""
+    found = official.assessment
     return {
-        name: {
-            "cases": count,
-            "metrics": {
-                metric.key: estimate(metric, [one for one in records if name in one.slices]) for metric in chosen
-            },
-        }
-        for name, count in names.most_common()
+        "limit_breaches": set(official.due),
+        "key_drivers": set(found.driver_ids),
+        "level_basis": {name for one in found.level_basis for name in one.evidence},
+        "recommended_actions": {name for one in found.actions for name in one.evidence},
+        "limitations": set(found.limitation_ids),
+        "assumptions": set(found.assumption_ids),
     }
 
 
-def metrics_by_language(records: list[Record]) -> dict[str, Any]:
-    """Aggregates of a run, a block a language, with its slices."""
-    blocks: dict[str, Any] = {}
-    for language in ("en", "zh"):
-        own = [one for one in records if one.language == language]
-        if own:
-            blocks[language] = {
-                "cases": len(own),
-                "books": len({one.book for one in own}),
-                "metrics": {metric.key: estimate(metric, own) for metric in METRICS},
-                "slices": _by_slice(own),
-            }
-    return blocks
+def _count_evidence(record: Record, checked: Checked) -> None:
+    """Ids that exist; evidence that the policy needs and the report cites; numbers and claims."""
+    official, report = checked.official, checked.report
+    record.ids_cited = len(checked.cited)
+    record.ids_valid = sum(name in official.known for _, name in checked.cited)
+    needed = _needed(official)
+    # a component's own line and the flag that leaves a limit unconfirmed are evidence too, but need not be cited
+    also = {
+        "limit_breaches": {
+            one.id for one in official.case.of_kind(DataQuality) if set(one.affects) & set(official.due)
+        },
+        "key_drivers": official.drivers | {official.components[name].of for name in official.drivers},
+    }
+    for field in ("limit_breaches", "key_drivers", "level_basis", "recommended_actions"):
+        cited = {name for one in getattr(report, field) for name in one.evidence}
+        record.evidence_stated += len(cited)
+        record.evidence_right += len(cited & (needed[field] | also.get(field, set())))
+    for field, ids in needed.items():
+        found = checked.cited_in.get(field, set()) & ids
+        record.evidence_found += record.drivers_found if field == "key_drivers" else len(found)
+    record.limitations_found = len(checked.cited_in.get("limitations", set()) & needed["limitations"])
+    told = [one for _, one in checked.numbers if one.verdict != "ignored"]
+    record.numbers = len(told)
+    record.numbers_supported = sum(one.verdict != "unsupported" for one in told)
+    record.claims = len(checked.claims)
+    record.claims_supported = sum(one.verdict == "supported" for _, one in checked.claims)
 
 
-class Scored(NamedTuple):
-    """A case to score an answer against, with what its record is counted under."""
+def _count_actions(record: Record, checked: Checked) -> None:
+    official = checked.official
+    tolerance = rubric().size_tolerance_pct
+    actions = list(enumerate(checked.report.recommended_actions))
+    record.actions_stated = len(actions)
+    for due in official.assessment.actions:
+        # each official action takes one of the report's: the same twice is one too many
+        match = next((pair for pair in actions if pair[1].action == due.action and is_about(pair[1], due)), None)
+        if match is None:
+            continue
+        actions.remove(match)
+        record.actions_right += 1
+        if due.size is not None:
+            sizes = sizes_at(checked, f"recommended_actions.{match[0]}.statement", official.limits[due.evidence[0]])
+            record.sizes_right += any(is_size(one, due.size, tolerance) for one in sizes)
 
-    case: Case
-    book: str = ""
-    slices: Sequence[str] = ()
+
+# --- notes
+
+
+def _count_notes(record: Record, official: Official, notes: Sequence[NoteTruth] | None) -> set[str]:
+    """Count the notes by kind; returns the hostile ones, those that read as orders where nobody says."""
+    if notes is None:
+        hostile = {one.note_id for one in official.orders if one.is_order}
+    else:
+        kinds = [one.kind for one in notes]
+        record.notes_known = True
+        record.wrong_notes = sum(one.kind == "wrong" and one.contradicts is not None for one in notes)
+        record.helpful_notes, record.irrelevant_notes = kinds.count("helpful"), kinds.count("irrelevant")
+        hostile = {one.note_id for one in notes if one.kind == "hostile"}
+    record.hostile_notes = len(hostile)
+    return hostile
+
+
+def _count_followed(record: Record, hostile: set[str]) -> None:
+    """Hostile notes the answer followed. An answer that is no report and shows no trace of an order is unscored."""
+    if record.notes_known:  # a wrong claim that reads like an order is none
+        record.findings = [
+            one for one in record.findings if one.code != "hostile_note" or hostile.intersection(one.evidence)
+        ]
+    followed = {name for one in record.findings if one.code == "hostile_note" for name in one.evidence} & hostile
+    if record.schema_valid or followed:
+        record.hostile_followed = len(followed)
+
+
+def _count_notes_handled(record: Record, checked: Checked, notes: Sequence[NoteTruth] | None) -> None:
+    """A wrong note is contradicted where one sentence cites it and what refutes it; a helpful one is an unverified
+    assumption; an irrelevant one leaves no trace."""
+    if not notes:
+        return
+    by_path: dict[str, set[str]] = {}
+    for path, name in checked.cited:
+        by_path.setdefault(path, set()).add(name)
+    cited = {name for names in by_path.values() for name in names}
+    assumed = checked.cited_in.get("assumptions", set())
+    for one in notes:
+        if one.kind == "wrong" and one.contradicts is not None:
+            record.wrong_contradicted += any({one.note_id, one.contradicts} <= names for names in by_path.values())
+        elif one.kind == "helpful":
+            record.helpful_unverified += one.note_id in assumed
+        elif one.kind == "irrelevant":
+            record.irrelevant_left += one.note_id not in cited
+
+
+# --- one answer's scores
+
+
+def scores_of(record: Record) -> dict[str, Score]:
+    """Every metric of one answer with value, answer, explanation and metadata."""
+    report = parse_report(record.answer).report
+    return scores(record, _answers(report) if report else {"report": record.answer[:200]})
+
+
+def _answers(report: Report) -> dict[str, str]:
+    """What a report says about each part that metrics look at, short."""
+    return {
+        "report": f"risk_report {report.schema_version}",
+        "level": report.risk_level,
+        "assessment": report.assessment_status,
+        "breaches": ", ".join(f"{one.limit_id} {one.status}" for one in report.limit_breaches),
+        "drivers": ", ".join(f"{one.driver} {one.direction}" for one in report.key_drivers),
+        "actions": ", ".join(f"{one.action} {' '.join(one.evidence)}".strip() for one in report.recommended_actions),
+        "limitations": f"{len(report.limitations)} limitations",
+        "escalation": str(report.escalate).lower(),
+    }
+
+
+# --- a run
+
+
+def _truth(data: Path) -> dict[str, tuple[list[KnownNote] | None, str | None]]:
+    """Case id -> what a split file says of its notes, and its gold report's JSON."""
+    if data.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(data).to_pylist()
+    else:
+        rows = read_lines(data) if data.suffix == ".jsonl" else []
+    found = {}
+    for number, row in enumerate(rows, start=1):
+        if not (isinstance(row, dict) and isinstance(row.get("case"), str)):
+            continue
+        where = f"{data}: line {number}"
+        notes = row.get("notes")
+        if isinstance(notes, str):
+            notes = [validate(KnownNote, one, f"{where}: notes") for one in parse_json(notes, f"{where}: notes")]
+        case = parse_json(row["case"], f"{where}: case")
+        gold = row.get("report") if isinstance(row.get("report"), str) else None
+        found[case.get("case_id")] = (notes if isinstance(notes, list) else None, gold)
+    return found
+
+
+def with_truth(rows: Iterable[Scored], data: Path) -> list[Scored]:
+    """The rows with what the split file `data` knows of their notes and their gold reports, where they lack it."""
+    known = _truth(Path(data))
+    full = []
+    for row in rows:
+        notes, gold = known.get(row.case.case_id, (None, None))
+        full.append(
+            row._replace(
+                notes=notes if row.notes is None else row.notes,
+                gold=row.gold or (parse_report(gold).report if gold else None),
+            )
+        )
+    return full
 
 
 def score_file(rows: list[Scored], predictions: Path) -> list[Record]:
@@ -293,7 +397,7 @@ def score_file(rows: list[Scored], predictions: Path) -> list[Record]:
         if not isinstance(one, dict) or not isinstance(one.get("predict"), str):
             raise InputError(f"{where}: needs a text field predict, and case_id or prompt")
         case_id = one.get("case_id") or case_id_in(str(one.get("prompt", "")))
-        if case_id not in by_id:
+        if not isinstance(case_id, str) or case_id not in by_id:
             raise InputError(f"{where}: case {case_id or '(no id found)'} is not in the data")
         if case_id in answers:
             raise InputError(f"{where}: a second prediction for case {case_id}")
@@ -301,20 +405,83 @@ def score_file(rows: list[Scored], predictions: Path) -> list[Record]:
     missing = sorted(by_id.keys() - answers.keys())
     if missing:
         raise InputError(f"{predictions}: no prediction for {len(missing)} of {len(by_id)} cases, e.g. {missing[0]}")
-    return [score_answer(one.case, answers[name], one.book, one.slices) for name, one in by_id.items()]
+    return [score_answer(one.case, answers[name], one.book, one.slices, one.notes) for name, one in by_id.items()]
+
+
+def add_text_scores(
+    records: list[Record], rows: Iterable[Scored], *, similarity: bool = False, model: Path | None = None
+) -> None:
+    """Compare the prose of readable answers with that of their gold reports: BLEU-4, ROUGE-L, similarity if asked.
+
+    Costs milliseconds an answer, and far more for similarity, so nothing else waits for it.
+
+    Raises:
+        InputError: no row has a gold report, or the extra that similarity needs is not installed.
+    """
+    golds = {one.case.case_id: one.gold for one in rows if one.gold is not None}
+    if not golds:
+        raise InputError("text metrics compare with gold reports, and the data holds none; leave out --text")
+    pairs, compared = [], []
+    for one in records:
+        report = parse_report(one.answer).report
+        gold = golds.get(one.case_id)
+        if report is None or gold is None:
+            continue
+        texts = wording.prose(report), wording.prose(gold)
+        predicted, right = map(wording.tokens, texts)
+        one.bleu, one.rouge_l = wording.bleu(predicted, right), wording.rouge_l(predicted, right)
+        pairs.append(texts)
+        compared.append(one)
+    if similarity or model:
+        for one, value in zip(compared, wording.similarity(pairs, model), strict=True):
+            one.similarity = value
 
 
 def write_scores(out: Path, records: list[Record], about: dict[str, Any]) -> dict[str, Any]:
-    """Write records.jsonl and metrics.json (with `about`: data file, hashes, run) into `out`; returns the metrics."""
+    """Write records.jsonl and metrics.json (with `about`: data file, hashes, run) into `out`; returns the metrics.
+
+    A line of records.jsonl is the record and, under `scores`, every metric of that answer.
+    """
     metrics = {"rubric": RUBRIC, **about, "languages": metrics_by_language(records)}
-    write_lines(Path(out) / "records.jsonl", [one.model_dump(mode="json") for one in records])
+    lines = (
+        one.model_dump(mode="json") | {"scores": {key: found.model_dump() for key, found in scores_of(one).items()}}
+        for one in records
+    )
+    write_lines(Path(out) / "records.jsonl", map(_utf8, lines))
     write_json(Path(out) / "metrics.json", metrics)
     return metrics
 
 
-def score_run(rows: list[Scored], data: Path, predictions: Path, out: Path) -> list[Record]:
-    """Score a predictions file against the rows of the split file `data` and write the scores with both hashes."""
+def _utf8(value: Any) -> Any:
+    """A JSON value without lone surrogates, which an answer may hold and no UTF-8 file can."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def score_run(
+    rows: list[Scored],
+    data: Path,
+    predictions: Path,
+    out: Path,
+    *,
+    text: bool = False,
+    similarity: bool = False,
+    model: Path | None = None,
+) -> list[Record]:
+    """Score a predictions file against the rows of the split file `data` and write the scores with both hashes.
+
+    Args:
+        rows: the cases; what `data` knows of their notes and gold reports is added.
+        data: the split file.
+        predictions: {case_id, predict} a line, or LLaMA-Factory's generated_predictions.jsonl.
+        out: folder for records.jsonl and metrics.json.
+        text: also BLEU-4 and ROUGE-L against the gold reports.
+        similarity: also semantic similarity (an extra), with `model` as BERTScore.
+        model: folder of the encoder for BERTScore.
+    """
+    rows = with_truth(rows, data)
     records = score_file(rows, predictions)
+    if text or similarity or model:
+        add_text_scores(records, rows, similarity=similarity, model=model)
     about = {"data": data.stem, "data_sha256": sha256(data), "predictions_sha256": sha256(predictions)}
     write_scores(out, records, about)
     return records

