@@ -1,25 +1,40 @@
-"""From a case to a verified report: ask a model, verify what it wrote, write the pages. No path goes unverified."""
+"""From a case to a verified report and its signed versions: ask a model, verify, let a person decide, verify again.
 
+No path goes unverified, and nothing a person approves keeps an open finding.
+"""
+
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from riskscribe import prompt
+from riskscribe import prompt, review
 from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.parse import parse_report
 from riskscribe.evaluate.score import RUBRIC
-from riskscribe.evaluate.verify import Finding, verify_text
-from riskscribe.files import read_json, sha256_text, validate
-from riskscribe.page.report import write_report
+from riskscribe.evaluate.verify import Finding, verify, verify_text
+from riskscribe.files import read_json, sha256_text, validate, write_lines
+from riskscribe.page.report import OPEN, render_report, write_report
 from riskscribe.policy import annotate, assess, default_policy
+from riskscribe.report import Report
+from riskscribe.yesterday import with_previous
 
 
 def load_case(path: Path) -> Case:
     """Read and check a case: its fields, and its limits against their own numbers."""
     return annotate(validate(Case, read_json(path), str(path)))
+
+
+def load_cases(path: Path, previous: Path | None) -> tuple[Case, Case | None]:
+    """Today's case, with what yesterday's gives it, and yesterday's. Raises InputError where they are not one book."""
+    case = load_case(path)
+    if previous is None:
+        return case, None
+    yesterday = load_case(previous)
+    return annotate(with_previous(case, yesterday)), yesterday
 
 
 def ask_api(case: Case, url: str, key: str, model: str = "riskscribe", timeout: float = 600) -> str:
@@ -36,7 +51,9 @@ def ask_api(case: Case, url: str, key: str, model: str = "riskscribe", timeout: 
     return answer.choices[0].message.content or ""
 
 
-def write_verified(out: Path, case: Case, answer: str, model: dict[str, Any]) -> list[Finding]:
+def write_verified(
+    out: Path, case: Case, answer: str, model: dict[str, Any], yesterday: Case | None = None
+) -> list[Finding]:
     """Verify an answer and write report.json, report.md and report.html; returns the findings.
 
     The envelope (ids, hashes, times, releases, review status) is added here and never by the model.
@@ -44,7 +61,7 @@ def write_verified(out: Path, case: Case, answer: str, model: dict[str, Any]) ->
     case = annotate(case)
     findings = verify_text(case, answer)
     parsed = parse_report(answer)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    created = _now()
     case_hash = sha256_text(case.model_dump_json())
     envelope = {
         "report_id": sha256_text(f"{case_hash}{created}{answer}")[:16],
@@ -57,8 +74,9 @@ def write_verified(out: Path, case: Case, answer: str, model: dict[str, Any]) ->
         "prompt": prompt.SALT,
         "model": model,
         "status": "draft",
+        "version": 0,
     }
-    write_report(out, case, parsed.report, answer, findings, envelope)
+    write_report(out, case, parsed.report, answer, findings, envelope, yesterday=yesterday)
     return findings
 
 
@@ -69,6 +87,130 @@ def tell(out: Path, case: Case, findings: list[Finding]) -> None:
         f"{case.case_id}: official level {official.risk_level}, "
         f"{'escalate' if official.escalate else 'no escalation'}, {len(findings)} finding(s)"
     )
+    tell_findings(findings)
+    click.echo(f"  pages: {out}/report.html, report.md, report.json")
+
+
+def tell_findings(findings: list[Finding]) -> None:
+    """Print findings, a line each."""
     for one in findings:
         click.echo(f"  {one.code}: {one.path}: {one.message}" if one.path else f"  {one.code}: {one.message}")
-    click.echo(f"  pages: {out}/report.html, report.md, report.json")
+
+
+class Refused(InputError):
+    """An approval that may not be given; `findings` say what is left."""
+
+    def __init__(self, message: str, findings: list[Finding]):
+        super().__init__(message)
+        self.findings = findings
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """Read a report.json. Raises InputError where it is none."""
+    record = read_json(path)
+    fields = {"envelope": dict, "case": dict, "official": dict, "findings": list}
+    for name, kind in fields.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise InputError(f"{path}: field {name}: missing; give a report.json that `riskscribe report` wrote")
+    return record
+
+
+def review_report(report_file: Path, review_file: Path, out: Path) -> tuple[Case, list[Finding]]:
+    """Apply a review to a report, verify the result and write it to `out` as a signed version; returns what is left.
+
+    Raises:
+        Refused: The review approves a report in which something is undecided or a finding is left.
+        InputError: The key is missing, the files do not belong together, or a file was altered.
+    """
+    key = review.signing_key(os.environ)
+    record = load_record(report_file)
+    decided = validate(review.Review, read_json(review_file), str(review_file))
+    case, report, raw = _checked(record, report_file, key)
+    envelope = record["envelope"]
+    for name in ("report_id", "answer_hash"):
+        if getattr(decided, name) != envelope.get(name):
+            raise InputError(
+                f"{review_file}: {name} is {getattr(decided, name)[:16]!r}, that of {report_file} is "
+                f"{str(envelope.get(name))[:16]!r}; the review is of another report or version"
+            )
+    target = Path(out) / "report.json"
+    if target.exists():
+        raise InputError(f"{target}: is there already; a version never replaces another: give a new folder")
+    official, edits, open_items = assess(case), [], []
+    if decided.status == "rejected":
+        findings = verify(case, report) if report else [Finding.model_validate(one) for one in record["findings"]]
+    elif report is None:
+        raise InputError(f"{report_file}: the answer is no report; it can only be rejected")
+    else:
+        open_items = review.undecided(report, official, decided)
+        report, edits = review.apply(case, report, official, decided)
+        findings = verify(case, report)
+    yesterday = record.get("yesterday")
+    rendered = render_report(
+        case,
+        report,
+        raw,
+        findings,
+        envelope
+        | {
+            "status": decided.status,
+            "version": int(envelope.get("version", 0)) + 1,
+            "by": decided.reviewer,
+            "reviewed_at": _now(),
+            "comment": decided.comment,
+            "edits": [*envelope.get("edits", []), *(one.model_dump(mode="json") for one in edits)],
+            "undecided": open_items,
+            "previous_hash": review.record_hash(record),
+        },
+        yesterday=validate(Case, yesterday, f"{report_file}: yesterday") if yesterday else None,
+        sign=lambda one: review.sign(one, key),
+    )
+    if decided.status == "approved":
+        if open_items:
+            raise Refused(f"not approved: {len(open_items)} undecided, the first is {open_items[0]}", [])
+        if findings:
+            raise Refused(f"not approved: {len(findings)} finding(s) left", findings)
+        if rendered.understated:
+            raise Refused(f"not approved: understated: {'; '.join(rendered.understated)}", [])
+    rendered.write(out)
+    return case, findings
+
+
+def _checked(record: dict[str, Any], path: Path, key: bytes) -> tuple[Case, Report | None, str]:
+    """Case, report and raw answer of a record that a person may decide on, unaltered as far as it can be told."""
+    envelope = record["envelope"]
+    state = envelope.get("status")
+    if state not in OPEN:
+        raise InputError(f"{path}: is {state}, which is final; write a new report of the case")
+    if state != "draft" or "signature" in record:
+        review.check_signature(record, key, str(path))
+    case = annotate(validate(Case, record["case"], f"{path}: case"))
+    model = record.get("model")
+    report = validate(Report, model, f"{path}: model") if model is not None else None
+    raw = str(record.get("raw", ""))
+    for name, right in (
+        ("case_hash", sha256_text(case.model_dump_json())),
+        ("answer_hash", review.answer_hash(report, raw)),
+    ):
+        if envelope.get(name) != right:
+            raise InputError(f"{path}: {name} does not fit its content; the file was altered after it was written")
+    return case, report, raw
+
+
+def check_version(path: Path) -> dict[str, Any]:
+    """A signed version whose signature holds. Raises InputError where it does not."""
+    record = load_record(path)
+    review.check_signature(record, review.signing_key(os.environ), str(path))
+    return record
+
+
+def export_approved(paths: list[Path], out: Path) -> int:
+    """Write cases.jsonl and reports.jsonl of approved versions for `riskscribe data pack`; returns how many."""
+    cases, reports = review.approved_rows([(str(path), check_version(path)) for path in paths])
+    write_lines(Path(out) / "cases.jsonl", cases)
+    write_lines(Path(out) / "reports.jsonl", reports)
+    return len(cases)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
