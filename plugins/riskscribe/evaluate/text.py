@@ -7,7 +7,6 @@ never enter the total, and the language of a text is told here too.
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,14 +18,19 @@ from riskscribe.report import Report
 
 _CITED = re.compile(rf"\[[^\[\]]{{0,400}}\]|{ID_PATTERN}")
 _HAN = re.compile(r"[㐀-鿿]")
-_WORD = re.compile(r"[A-Za-zÀ-ÿ]{2,}")
+_WORD = re.compile(r"[a-zà-ÿ]{2,}")
 # words that a text of some length in that language cannot do without
 _COMMON = {
-    "en": "the is of to at and in by for with no not from on it was are that has be as an",
-    "fr": "le la les des est une du et dans pour sur avec sont aux par pas que",
-    "de": "der die das und ist nicht mit von dem den ein eine auf wird sind bei im zu",
-    "es": "el los las una es del por con para que se y en al son",
+    "en": frozenset(
+        ["the", "is", "of", "to", "at", "and", "in", "by", "for", "with", "no", "not", "from", "on", "was"]
+    ),
+    "fr": frozenset(["le", "la", "les", "des", "est", "une", "du", "et", "dans", "pour", "sur", "avec", "aux", "par"]),
+    "de": frozenset(
+        ["der", "die", "das", "und", "ist", "nicht", "mit", "von", "dem", "den", "ein", "auf", "bei", "im"]
+    ),
+    "es": frozenset(["el", "los", "las", "una", "es", "del", "por", "con", "para", "que", "se", "al", "la", "en"]),
 }
+_FOREIGN = _COMMON["fr"] | _COMMON["de"] | _COMMON["es"]
 
 
 def prose(report: Report) -> str:
@@ -128,12 +132,12 @@ def language_of(text: str) -> Literal["en", "zh", "other"] | None:
     Chinese risk prose keeps Latin names (Delta, VaR, USDCNH), so it is Chinese from as many characters as words on.
     """
     plain = _CITED.sub(" ", text)
-    han, words = len(_HAN.findall(plain)), _WORD.findall(plain)
+    han, words = len(_HAN.findall(plain)), _WORD.findall(plain.lower())
     if han + len(words) < 3:
         return None
     if han >= len(words):
         return "zh"
-    counts = Counter(one.lower() for one in words)
-    common = {name: sum(counts[one] for one in listed.split()) for name, listed in _COMMON.items()}
-    foreign = max(common[name] for name in ("fr", "de", "es"))
-    return "other" if foreign >= 2 and foreign > common["en"] else "en"
+    if sum(one in _FOREIGN for one in words) < 2:
+        return "en"
+    common = {name: sum(one in listed for one in words) for name, listed in _COMMON.items()}
+    return "other" if max(common, key=common.__getitem__) != "en" else "en"

@@ -124,6 +124,31 @@ class Official:
         return frozenset([*found.driver_ids, *found.interchangeable_driver_ids])
 
     @cached_property
+    def driver_lines(self) -> frozenset[str]:
+        """The VaR and stress lines that the drivers are components of."""
+        return frozenset(self.components[name].of for name in self.drivers)
+
+    @cached_property
+    def doubts(self) -> frozenset[str]:
+        """The flags on limits from soft on."""
+        return frozenset(
+            one.id for one in self.case.of_kind(DataQuality) if not self.due.keys().isdisjoint(one.affects)
+        )
+
+    @cached_property
+    def needed(self) -> dict[str, frozenset[str]]:
+        """Field -> the ids the policy rests it on, which a report must cite there."""
+        found = self.assessment
+        return {
+            "limit_breaches": frozenset(self.due),
+            "key_drivers": frozenset(found.driver_ids),
+            "level_basis": frozenset(name for one in found.level_basis for name in one.evidence),
+            "recommended_actions": frozenset(name for one in found.actions for name in one.evidence),
+            "limitations": frozenset(found.limitation_ids),
+            "assumptions": frozenset(found.assumption_ids),
+        }
+
+    @cached_property
     def tied_within(self) -> dict[str, float]:
         """Standard error of each VaR line: components closer than this are in no order."""
         return {one.id: one.standard_error or 0.0 for one in self.case.of_kind(ValueAtRisk)}
@@ -183,7 +208,7 @@ class Checked:
     cited: list[tuple[str, str]]
     numbers: list[tuple[str, Number]]
     claims: list[tuple[str, Claim]]
-    language: str | None
+    languages: list[tuple[str, str | None]]  # of each prose field
     findings: list[Finding] = field(default_factory=list)
 
     @cached_property
@@ -240,14 +265,13 @@ def verify(case: Case, report: Report, policy: rules.Policy | None = None) -> li
 def check(official: Official, report: Report) -> Checked:
     """Read a report once, against the policy's values and the evidence."""
     case = official.case
-    prose = " ".join(text for _, text, _ in report.prose())
     found = Checked(
         official,
         report,
         list(citations(case, report, official.known)),
         ground_report(case, report),
         report_claims(case, report),
-        language_of(prose),
+        [(path, language_of(text)) for path, text, _ in report.prose()],
     )
     found.findings = [
         *_level(report, official.assessment),
@@ -457,8 +481,11 @@ def _notes(found: Checked) -> Iterator[Finding]:
 
 
 def _language(found: Checked) -> Iterator[Finding]:
+    """Prose most of whose fields are in another language than the desk's."""
     wanted = found.official.case.language
-    if found.language not in (None, wanted):
-        written = {"en": "English", "zh": "Chinese", "other": "neither English nor Chinese"}
-        message = f"the prose is {written[found.language]}; the desk reads {written[wanted]}"
-        yield _found("wrong_language", "summary", message)
+    told = [(path, one) for path, one in found.languages if one is not None]
+    wrong = [(path, one) for path, one in told if one != wanted]
+    if wrong and 2 * len(wrong) >= len(told):
+        names = {"en": "English", "zh": "Chinese", "other": "neither English nor Chinese"}
+        message = f"{len(wrong)} of {len(told)} texts are {names[wrong[0][1]]}; the desk reads {names[wanted]}"
+        yield _found("wrong_language", wrong[0][0], message)
