@@ -72,7 +72,7 @@ class Mention(NamedTuple):
 _UNIT = {"money": "", "money_per_bp": "/bp", "money_per_vol_point": "/vol", "percent": "%"}
 _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "bn": 1e9, "万": 1e4, "亿": 1e8}
 # numbers as the gold writer writes them
-_WRITTEN = re.compile(r"(?<![\w.\-])(\d+(?:\.\d+)?)(bn|m|k|亿|万)?(/bp|/vol|%)?(?![\d\w])")
+_WRITTEN = re.compile(r"(?<![A-Za-z0-9.\-])(\d+(?:\.\d+)?)(bn|m|k|亿|万)?(/bp|/vol|%)?(?![A-Za-z0-9.]*[A-Za-z0-9])")
 _ID = re.compile(r"\[([A-Z]+-[A-Z0-9]+)\]")
 _ENDS = re.compile(r"(?<=[\]\w%)][.;])\s+|(?<=[。；])")
 
@@ -249,7 +249,7 @@ def scale(gold: Gold, rng: random.Random) -> Edit | None:
 
 def sign(gold: Gold, rng: random.Random) -> Edit | None:
     """A minus before a number whose sentence gives its sign in words, or that cannot be negative."""
-    return _renumbered(gold, rng, "sign", lambda one: rng.choice(["-", "−"]) + one.text)
+    return _renumbered(gold, rng, "sign", lambda one: rng.choice("-−") + one.text if one.quantity.value else None)
 
 
 def unit(gold: Gold, rng: random.Random) -> Edit | None:
@@ -743,8 +743,8 @@ def _var_claims(case: Case, rng: random.Random) -> Iterator[Claim]:
             if zh
             else [
                 "The {d}-day {c} {w}{m} is {v} [{id}].",
-                "{W}{m} over {d} days at {c} confidence comes to {v} [{id}].",
-                "At {c} and a horizon of {d} days, {w}{m} stands at {v} [{id}].",
+                "{W}{m} over a {d}-day horizon at {c} confidence comes to {v} [{id}].",
+                "At {c} and a horizon of {d}d, {w}{m} stands at {v} [{id}].",
             ]
         )
         fill = {"w": stressed, "W": _capital(stressed), "id": one.id, "v": value}
@@ -775,9 +775,10 @@ def _var_claims(case: Case, rng: random.Random) -> Iterator[Claim]:
         )
         shape = "截至{day}，{w}{m}为{v} [{id}]。" if zh else "As of {day}, {w}{m} is {v} [{id}]."
         fill |= {"m": name}
-        yield Claim(
-            "as_of", shape.format(day=day, **fill), {"as_of": [shape.format(day=text, **fill) for text in wrong]}
-        )
+        # a number that has not moved is true of an earlier day too
+        moved = not any(then is not None and tells(value, then) for then in (one.previous, one.five_days_ago))
+        faults = {"as_of": [shape.format(day=text, **fill) for text in wrong if moved]}
+        yield Claim("as_of", shape.format(day=day, **fill), faults)
         if one.previous and one.previous != one.value:
             yield from _trend_claims(one, name, stressed, case, rng)
         if one.undiversified is not None and not tells(value, one.undiversified):
@@ -862,7 +863,7 @@ def _component_claims(case: Case, rng: random.Random) -> Iterator[Claim]:
             ]
             text = shape.format(word=word, s=f"{part:.1f}%" + tail, **fill)
             yield Claim("derivation", text, {"wrong_derivation": wrong})
-        if first.contribution > 1.02 * second.contribution:
+        if first.contribution > 1.02 * max(abs(one.contribution) for one in own[1:]):
             shape = (
                 "{f}是{m}的最大来源，为{s} [{id}]。" if zh else "{f} is the largest component of {m}, at {s} [{id}]."
             )
@@ -940,9 +941,7 @@ def _other_claims(case: Case, rng: random.Random) -> Iterator[Claim]:
             faults = {"gross_for_net": [shape.format(e=c, c=e, **fill)]}
             yield Claim("gross_and_net", shape.format(e=e, c=c, **fill), faults)
     for one in case.of_kind(Backtest):
-        shape = (
-            "返回检验{d}天内有{n}次例外 [{id}]。" if zh else "The back-test counts {n} exceptions in {d} days [{id}]."
-        )
+        shape = "返回检验{d}天内有{n}次例外 [{id}]。" if zh else "Exceptions of the back-test: {n} in {d} days [{id}]."
         wrong = [shape.format(n=max(0, one.exceptions + k), d=one.days, id=one.id) for k in (-2, -1, 1, 3)]
         text = shape.format(n=one.exceptions, d=one.days, id=one.id)
         yield Claim("count", text, {"count": [two for two in wrong if two != text]})

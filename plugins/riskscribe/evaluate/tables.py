@@ -342,7 +342,7 @@ def _currency(table: Table, marked: str, rng: random.Random) -> Made:
 
 
 def series(name: str) -> tuple[str, str]:
-    """`rev25` is the series `rev` at `25`; `rev_q3` is `rev` at `q3`. A row without a period is a series of its own."""
+    """`rev25` is the series `rev` at `25`; `rev_q3` is `rev` at `q3`. Without a period, a row is its own series."""
     match = re.fullmatch(r"(.+?)_?((?:[qhm]\d)?\d{0,2}|[qh]\d)", name)
     return (match[1], match[2]) if match else (name, "")
 
