@@ -57,5 +57,5 @@ bench: setup ## speed and memory, paired in one run
 bench-grounding: setup ## planted faults: what verify and ground catch, and what they flag wrongly
 	@$(BIN)/python -m riskscribe.evaluate.bench --page docs/grounding_bench.md
 
-clean: ## remove what runs produced (keeps .venv)
-	find exports -mindepth 1 -not -name README.md -delete
+clean: ## remove what runs produced (keeps .venv and the log of test scorings)
+	find exports -mindepth 1 -not -path exports/README.md -not -path exports/test_scorings.jsonl -delete

@@ -70,6 +70,14 @@ BOOK = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def scorings_log(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log of test scorings, in a folder of its own: what tests score is no look at the frozen test set."""
+    path = tmp_path_factory.mktemp("log") / "test_scorings.jsonl"
+    monkeypatch.setattr("riskscribe.evaluate.log.LOG", path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def book() -> Callable[..., dict[str, Any]]:
     """Makes a small case as JSON values.

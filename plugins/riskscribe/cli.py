@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from datetime import datetime
@@ -380,19 +381,57 @@ def score(
     click.echo(json.dumps(metrics, ensure_ascii=False) if as_json else "\n".join(scoring.as_text(metrics)))
 
 
-@main.command()
+class Spread(click.Command):
+    """`--seeds A B C` as `--seeds A --seeds B --seeds C`: the list ends at the next option."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        within = False
+        for one in args:
+            if within and not one.startswith("-"):
+                spread += ["--seeds", one]
+                continue
+            within = one == "--seeds"
+            if not within:
+                spread.append(one)
+        return super().parse_args(context, spread)
+
+
+@main.command(cls=Spread)
 @click.argument("folders", type=FILE, nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True)
 @click.option("--title", default="Comparison")
-def compare(folders: tuple[Path, ...], out: Path, title: str) -> None:
-    """Compare scored runs, the last against each other one: table, tests, plot, page."""
+@click.option("--decision", type=FILE, help="primary metric, margin and rule; default: docs/decision.yaml")
+@click.option("--seeds", type=FILE, multiple=True, help="DIR DIR DIR: runs of the candidate's recipe, other seeds")
+@click.option("--candidate", help="the folder that is judged; default: by the decision file, else the last")
+@click.option("--reference", help="the folder it is judged against; default: by the decision file, else the first")
+@click.option("--json", "as_json", is_flag=True)
+def compare(
+    folders: tuple[Path, ...],
+    out: Path,
+    title: str,
+    decision: Path | None,
+    seeds: tuple[Path, ...],
+    candidate: str | None,
+    reference: str | None,
+    as_json: bool,
+) -> None:
+    """Compare scored runs on the same cases by a rule written before: verdict, tests, page in two languages."""
     from riskscribe.evaluate.compare import compare as compared
     from riskscribe.page.comparison import write_comparison
 
-    found = compared(list(folders), title)
-    found["commands"] = [f"riskscribe compare {' '.join(map(str, folders))} --out {out}"]
-    for path in write_comparison(out, found):
-        click.echo(path)
+    given = {"decision_file": decision, "seeds": list(seeds), "candidate": candidate, "reference": reference}
+    found = compared(list(folders), title, **given)
+    shown = {"--decision": decision, "--candidate": candidate, "--reference": reference, "--out": out}
+    words = ["riskscribe", "compare", *folders, *(["--seeds", *seeds] if seeds else [])]
+    words += [word for key, value in shown.items() if value for word in (key, value)]
+    found["commands"] = [shlex.join(map(str, words))]
+    paths = write_comparison(out, found)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for line in [*(one["sentence"]["en"] for one in found["verdicts"].values()), *paths]:
+        click.echo(line)
 
 
 @main.command()

@@ -166,7 +166,8 @@ def run(job: Job, stage: str) -> None:
             click.echo(f"== {one}: up to date", err=True)
     if "eval" in wanted:
         page = job.out / "eval" / "comparison"
-        click.echo((page / "comparison.md").read_text(encoding="utf-8"))
+        # its first section is the verdict; the tables are on the page
+        click.echo("\n## ".join((page / "comparison.md").read_text(encoding="utf-8").split("\n## ")[:2]))
         click.echo(f"comparison: {page}/comparison.html")
     if "demo" in wanted:
         for path in sorted((job.out / "demo").glob("*/report.html")):

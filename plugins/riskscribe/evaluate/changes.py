@@ -119,7 +119,7 @@ def marked(text: str, record: Record, path: str = "summary") -> list[list[str | 
         if quoted is None:
             continue
         # the same number can stand there twice: each finding takes the next place
-        word = re.compile(rf"(?<!\d){re.escape(quoted[2])}(?!\d)")
+        word = re.compile(rf"(?<![\d.,]){re.escape(quoted[2])}(?![.,]?\d)")
         free = (
             m.span() for m in word.finditer(text) if all(m.end() <= low or m.start() >= high for low, high, _ in spans)
         )

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from riskscribe.case import Language
-from riskscribe.files import write_text
+from riskscribe.files import write_json, write_text
 from riskscribe.page.comparison_words import OUTCOME_SHAPES, WORDS
 from riskscribe.page.render import html_page, markdown_page, visible
 from riskscribe.page.words import WORDS as REPORT_WORDS
@@ -44,14 +44,14 @@ _STYLE = {
 
 
 def write_comparison(out: Path, comparison: dict[str, Any]) -> list[Path]:
-    """Write the page into `out`: comparison.md, .html and .svg, and the same in Chinese as comparison.zh.*.
+    """Write the page into `out`: comparison.md, .html and .svg, the same in Chinese as comparison.zh.*, and .json.
 
     Args:
         out: Folder; made if absent.
         comparison: What `riskscribe.evaluate.compare.compare` returns. Any number may be None.
 
     Returns:
-        The six paths, English first.
+        The paths, English first.
     """
     out, paths = Path(out), []
     for language, name in (("en", "comparison"), ("zh", "comparison.zh")):
@@ -66,6 +66,8 @@ def write_comparison(out: Path, comparison: dict[str, Any]) -> list[Path]:
         for ending, text in texts.items():
             paths.append(out / f"{name}.{ending}")
             write_text(paths[-1], text)
+    paths.append(out / "comparison.json")
+    write_json(paths[-1], comparison)
     return paths
 
 
@@ -115,14 +117,17 @@ class View:
             return ""
         return self.say("to", **{key: self.number(one[key], signed=signed) for key in ("low", "high")})
 
-    def cell(self, metric: dict[str, Any], column: str) -> tuple[str, str, str]:
-        """A value, its 95 % interval and its denominator, as texts; the last two may be empty."""
+    def cell(self, metric: dict[str, Any], column: str, cases: int | None = None) -> tuple[str, str, str]:
+        """A value, its 95 % interval and its denominator, as texts; the last two may be empty.
+
+        The denominator is told where it is not `cases`, the number of cases in the heading.
+        """
         one = metric["values"].get(column)
         if one is None:
             return "–", "", ""
         interval = "" if one["value"] is None else self.interval(one)
         value = self.number(one["value"]) + (metric.get("unit", "%") if one["value"] is not None else "")
-        counts = [self.say("n", n=one["n"])] if one.get("n") is not None else []
+        counts = [self.say("n", n=one["n"])] if one.get("n") not in (None, cases) else []
         if one.get("upper_95") is not None:
             counts.append(self.say("at_most", value=f"{one['upper_95']:.1f}%"))
         if one.get("unscored"):
@@ -279,7 +284,7 @@ def forest_plot(view: View) -> str:
         FigureCanvasSVG(figure)
         top = total
         for (code, rows), height in zip(panels, heights, strict=False):
-            axes = figure.add_axes((0.33, (top - 0.45 - height) / total, 0.43, height / total), facecolor="none")
+            axes = figure.add_axes((0.33, (top - 0.45 - height) / total, 0.46, height / total), facecolor="none")
             title = f"{view.words['languages'].get(code, code)}{view.words['colon']}"
             title += view.say("cases", n=view.comparison["languages"][code]["cases"])
             _panel(axes, title, rows, view)

@@ -34,13 +34,13 @@ WORDS: dict[Language, dict] = {
         "table": "All columns",
         "cases": "{n} cases",
         "metric": "Metric",
-        "higher": "higher is better",
         "lower": "lower is better",
         "unscored": "{n} unscored",
         "n": "n {n}",
         "to": "{low} to {high}",
-        "table_note": "Below each value its 95 % interval, then what it was counted over. “–” is not scored, which is "
-        "not the same as wrong; “at most” is the one-sided 95 % bound. Languages are never pooled.",
+        "table_note": "Beside each value its 95 % interval; n, what it was counted over, where that is not the cases. "
+        "“–” is not scored, which is not the same as wrong; “at most” is the one-sided 95 % bound. Languages are never "
+        "pooled.",
         "reweighted": "Re-weighted to how often a desk meets each level ({shares})",
         "at_most": "at most {value}",
         "all_metrics": "All other metrics",
@@ -160,12 +160,11 @@ WORDS: dict[Language, dict] = {
         "table": "全部列",
         "cases": "{n} 个案例",
         "metric": "指标",
-        "higher": "越高越好",
         "lower": "越低越好",
         "unscored": "{n} 个未评分",
         "n": "n {n}",
         "to": "{low} 至 {high}",
-        "table_note": "数值下方为其 95 % 区间，再下为计数基数。“–”表示未评分，不等于错误；"
+        "table_note": "数值旁为其 95 % 区间；计数基数 n 仅在不等于案例数时列出。“–”表示未评分，不等于错误；"
         "“至多”为单侧 95 % 上界。两种语言从不合并。",
         "reweighted": "按交易台各等级出现频率重新加权（{shares}）",
         "at_most": "至多 {value}",
