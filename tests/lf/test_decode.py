@@ -1,18 +1,19 @@
 """Our decoding on a CPU gives upstream's tokens."""
 
+import contextlib
+import io
 from functools import wraps
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, GenerationMixin
-from transformers.cache_utils import DynamicLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessor
+from transformers.generation.streamers import BaseStreamer
 
 from riskscribe.lf import decode
 
-PAD = 0
+PAD, EOS = 0, 63
 
 
 def batch(rows: list[list[int]]) -> dict[str, torch.Tensor]:
@@ -45,71 +46,135 @@ PROMPTS = {
 
 
 @pytest.fixture
+def model(tiny_model):
+    found = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    assert found.config.num_attention_heads > found.config.num_key_value_heads
+    return found
+
+
+@contextlib.contextmanager
 def upstream():
-    """transformers' own functions back in their places; decode.install() puts ours in."""
+    """transformers' own loop back in its place."""
     decode.install()
-    ours = GenerationMixin.generate, DynamicLayer.update, ALL_ATTENTION_FUNCTIONS["sdpa"]
-
-    def put(generate, update, sdpa):
-        GenerationMixin.generate, DynamicLayer.update = generate, update
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = sdpa
-
-    put(*(one.__wrapped__ for one in ours))
-    yield lambda: put(*ours)
-    put(*ours)
+    ours = GenerationMixin._sample
+    GenerationMixin._sample = ours.__wrapped__
+    try:
+        yield
+    finally:
+        GenerationMixin._sample = ours
 
 
-@pytest.mark.parametrize("name", PROMPTS)
-def test_tokens_are_upstreams(tiny_model, upstream, name, monkeypatch):
-    monkeypatch.setattr(decode, "ROOM", 16)  # the in-place cache outgrows its buffer twice
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-    assert model.config.num_attention_heads > model.config.num_key_value_heads
-    given_ = batch(PROMPTS[name])
-    options = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": 63, "pad_token_id": PAD}
-    expected = model.generate(**given_, **options)
-    upstream()
-    calls = []
-    forward = model.forward
+def both(model, prompts, **options):
+    """(upstream's tokens, ours, the shapes of input ids our forward passes had)."""
+    given_ = batch(prompts)
+    options = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": EOS, "pad_token_id": PAD} | options
+    with upstream():
+        expected = model.generate(**given_, **options)
+    shapes, forward = [], model.forward
 
     @wraps(forward)  # transformers reads the signature
     def spy(**inputs):
-        calls.append(tuple(inputs["input_ids"].shape))
+        shapes.append(tuple(inputs["input_ids"].shape))
         return forward(**inputs)
 
     model.forward = spy
-    found = model.generate(**given_, **options)
-    asked = given_["input_ids"].shape[1]
-    assert torch.equal(found[:, asked : expected.shape[1]], expected[:, asked:])
-    assert not found[:, expected.shape[1] :].any()
-    shared_first = calls[0][0] == 1 and calls[1][0] > 1 and calls[0][1] + calls[1][1] == asked
-    assert shared_first == (name not in ("unequal lengths", "a single row"))
+    try:
+        found = model.generate(**given_, **options)
+    finally:
+        model.forward = forward
+    return expected, found, shapes
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_attention_over_a_shared_beginning_is_attention(masked):
+@pytest.mark.parametrize("name", PROMPTS)
+def test_tokens_are_upstreams(model, name, monkeypatch):
+    monkeypatch.setattr(decode, "ROOM", 16)  # the cache outgrows its buffer twice
+    expected, found, shapes = both(model, PROMPTS[name])
+    assert torch.equal(found, expected)
+    # prompts are read one by one, a shared beginning once
+    assert shapes[0][0] == 1 and shapes[0][1] in (len(PREFIX), len(PREFIX) - 1, len(PREFIX) + 1, 40, 160)
+    alike = name not in ("unequal lengths", "a single row")
+    assert (sum(length for _, length in shapes) < sum(map(len, PROMPTS[name])) + 3 * 40) == alike or not alike
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_finished_rows_leave_the_batch(model):
+    prompts = [draw(seed, 20 + seed) for seed in range(1, 7)]
+    whole, _, _ = both(model, prompts)
+    stops = sorted({int(token) for row in whole[:, -40:] for token in row[5:9]})
+    expected, found, shapes = both(model, prompts, eos_token_id=stops)
+    assert torch.equal(found, expected)
+    sizes = [rows for rows, length in shapes if length == 1]
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0] == len(prompts)
+
+
+def test_processors_criteria_and_streamers_work_as_upstream(model):
+    class NoEven(LogitsProcessor):
+        """Not transformers' own, and without `keep`: rows stay where they are."""
+
+        def __call__(self, input_ids, scores):
+            assert len(input_ids) == len(scores) == 3
+            return scores.index_fill(1, torch.arange(0, scores.shape[1], 2), float("-inf"))
+
+    class Heard(BaseStreamer):
+        def __init__(self):
+            self.tokens, self.ended = [], 0
+
+        def put(self, value):
+            self.tokens.append(value.tolist())
+
+        def end(self):
+            self.ended += 1
+
+    options = {"logits_processor": [NoEven()], "repetition_penalty": 1.3, "min_new_tokens": 6}
+    expected, found, _ = both(model, PROMPTS["unequal lengths"], **options)
+    assert torch.equal(found, expected)
+    heard = []
+    for where in (upstream(), contextlib.nullcontext()):
+        with where:
+            heard.append(Heard())
+            given_ = batch([PREFIX])
+            model.generate(**given_, max_new_tokens=5, do_sample=False, streamer=heard[-1], pad_token_id=PAD)
+    assert heard[0].tokens == heard[1].tokens and heard[0].ended == heard[1].ended == 1
+
+
+@pytest.mark.parametrize("options", [{"do_sample": True}, {"num_beams": 2}, {"return_dict_in_generate": True}])
+def test_anything_else_is_left_to_upstream(model, options, monkeypatch):
+    decode.install()
+    monkeypatch.setattr(decode, "_decode", lambda *rest: pytest.fail("not a plain greedy batch"))
+    model.generate(**batch([PREFIX, PREFIX]), max_new_tokens=3, pad_token_id=PAD, **options)
+
+
+def test_a_single_answer_shows_no_bar(model):
+    decode.install()
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        model.generate(**batch([PREFIX]), max_new_tokens=3, do_sample=False, pad_token_id=PAD)
+    assert "tokens an answer" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("shared", [0, 25])
+def test_attention_over_a_shared_beginning_is_attention(shared):
     torch.manual_seed(0)
-    batch_, heads, group, width, length, shared = 3, 2, 4, 16, 40, 25
-    query = torch.randn(batch_, heads, group, width)
-    key, value = (torch.randn(batch_, heads, length, width) for _ in range(2))
+    rows, heads, group, width, length = 3, 2, 4, 16, 40
+    query = torch.randn(rows, heads, group, width)
+    key, value = (torch.randn(rows, heads, length, width) for _ in range(2))
     for one in (key, value):
         one[:, :, :shared] = one[:1, :, :shared]
-    mask = None
-    if masked:  # padding in the middle, as share_prefix leaves it
-        mask = torch.ones(batch_, 1, 1, length, dtype=torch.bool)
-        mask[1, ..., shared : shared + 5] = False
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.3)
-    found = decode.shared_attention(query, key, value, mask, 0.3, shared)
+    blank = torch.zeros(rows, 1, 1, length, dtype=torch.bool)
+    blank[1, ..., shared : shared + 5] = True
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=~blank, scale=0.3)
+    first = (key[0, :, :shared], value[0, :, :shared]) if shared else None
+    own = key[:, :, shared:], value[:, :, shared:]
+    found = decode.attend_one_token(query, first, own, blank[..., shared:], 0.3)
     torch.testing.assert_close(found, expected)
 
 
 @given(st.data())
-def test_a_layout_keeps_every_prompt(data):
+def test_what_is_shared_is_in_every_prompt(data):
     alike = data.draw(st.lists(st.integers(1, 9), min_size=0, max_size=2 * decode.SHARED))
     rests = data.draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=1, max_size=4))
     rows = [alike + rest for rest in rests]
-    one = batch(rows)
-    ids, mask, shared = decode.share_prefix(one["input_ids"], one["attention_mask"], PAD)
-    assert ids.shape == mask.shape == one["input_ids"].shape
-    assert [row[keep.bool()].tolist() for row, keep in zip(ids, mask, strict=True)] == rows
-    assert shared == 0 or shared >= decode.SHARED
-    assert bool((mask[:, :shared] == 1).all()) and bool((mask[:, -1] == 1).all())
+    shared = decode.shared_length(rows)
+    assert shared == 0 or (shared >= decode.SHARED and all(row[:shared] == rows[0][:shared] for row in rows))
+    assert all(len(row) > shared for row in rows)
+    groups = decode.alike_rows(rows)
+    assert sorted(i for group in groups for i in group) == list(range(len(rows)))

