@@ -1,6 +1,6 @@
 """Greedy decoding on a CPU: the same arithmetic, less of it, and a bar that shows it.
 
-A loop in the place of transformers' own (GenerationMixin._sample), with its processors, stopping criteria and streamers:
+A loop in the place of transformers' own (GenerationMixin._sample), with its processors, criteria and streamers:
 
 - Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once, and read once
   a token for the whole batch (as in Hydragen, arXiv:2402.05099).
@@ -258,7 +258,14 @@ def install() -> None:
     @wraps(upstream)
     @torch.no_grad()
     def sample(
-        self, input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=False, streamer=None, **more
+        self,
+        input_ids,
+        logits_processor,
+        stopping_criteria,
+        generation_config,
+        synced_gpus=False,
+        streamer=None,
+        **more,
     ):
         if synced_gpus or _usual(self, input_ids, generation_config, more):
             return upstream(

@@ -47,9 +47,9 @@ def _tokenizer(source: Path, config):
 
 
 def native_dtype() -> str:
-    """The type this machine multiplies fastest: bfloat16 on a GPU and on a CPU with instructions for it, else float32.
+    """The type this machine multiplies fastest: bfloat16 on a GPU or a CPU with instructions for it, else float32.
 
-    Measured on 2 cores: with AVX512_BF16 950 GFLOP/s in bfloat16 and 220 in float32; with AVX2 alone 0.1-10 and 80-137.
+    On 2 cores: with AVX512_BF16 950 GFLOP/s in bfloat16 and 220 in float32; with AVX2 alone 0.1-10 and 80-137.
     """
     import torch
 
