@@ -332,24 +332,26 @@ def verify(case_file: Path, report_file: Path, as_json: bool) -> None:
 @click.option("--evidence", type=FILE, help="JSON list of {id, label, value, unit?, currency?}")
 @click.option("--text", type=FILE)
 @click.option("--batch", type=FILE, help="JSON Lines of {id, evidence, text}")
+@click.option("--lenient", is_flag=True, help="uncited sentences may derive numbers too, from any evidence")
 @click.option("--json", "as_json", is_flag=True)
-def ground(evidence: Path | None, text: Path | None, batch: Path | None, as_json: bool) -> None:
+def ground(evidence: Path | None, text: Path | None, batch: Path | None, lenient: bool, as_json: bool) -> None:
     """Find the numbers in a text and say which evidence supports each."""
     from riskscribe.evaluate.grounding import ground_batch, ground_text, read_facts
     from riskscribe.files import read_json, read_lines, read_text
 
     if batch:
-        for row in ground_batch(read_lines(batch)):
+        for row in ground_batch(read_lines(batch), lenient=lenient):
             click.echo(json.dumps(row, ensure_ascii=False))
         return
     if not (evidence and text):
         raise InputError("ground needs --evidence FILE and --text FILE, or --batch FILE.jsonl")
-    numbers = ground_text(read_text(text), read_facts(read_json(evidence), str(evidence)))
+    numbers = ground_text(read_text(text), read_facts(read_json(evidence), str(evidence)), lenient=lenient)
     if as_json:
         click.echo(json.dumps([one.model_dump() for one in numbers], ensure_ascii=False))
     else:
         for one in numbers:
-            click.echo(f"{one.verdict}: {one.text}: {', '.join(one.evidence) or one.reason or ''}")
+            what = f"{', '.join(one.evidence)} {one.operation or ''}".strip() if one.evidence else ""
+            click.echo(f"{one.verdict}: {one.text}: {what or one.reason or ''}")
     sys.exit(any(one.verdict == "unsupported" for one in numbers))
 
 

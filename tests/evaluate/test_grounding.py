@@ -83,7 +83,7 @@ CASE = Case.model_validate(
         ("VaR uses 100.0% [LIM-AA2].", "u"),  # never rounded across a threshold
         ("The increase of 200k lapses on 2024-07-01 after 3 days [LIM-AA2].", "qqq"),
         ("The increase lapses on 2024-07-02 [LIM-AA2].", "u"),
-        ("As of 2024-06-25, delta is 24.19m [LIM-BB3].", "qq"),
+        ("As of 2024-06-25, the open position is 24.19m [LIM-BB3].", "qq"),
         ("VaR was 950.0k yesterday [VAR-AA2].", "q"),
         ("VaR is 950.0k [VAR-AA2].", "u"),  # yesterday's value told as today's
         ("VaR was 913.0k five days ago [VAR-AA2].", "q"),

@@ -1,0 +1,401 @@
+"""Comparisons that a sentence makes, checked against the values it speaks of.
+
+Rose or fell against the earlier value, exceeds or within, largest or smallest, "of which", "respectively": a comparison
+that the evidence contradicts makes the number it speaks of unsupported. What cannot be told is no claim.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from riskscribe.evaluate.context import Sentence
+from riskscribe.evaluate.facts import Entry, Facts, when
+from riskscribe.evaluate.numbers import DURATIONS, MONEY
+from riskscribe.evaluate.prose import Term, singular
+import itertools
+
+if TYPE_CHECKING:
+    from riskscribe.evaluate.grounding import Number
+
+
+class Claim(BaseModel):
+    """A comparison that a text makes ("rose", "within its limit") and whether the evidence bears it out.
+
+    `span` and `text` are the words that compare.
+    """
+
+    span: tuple[int, int]
+    text: str
+    kind: Literal["change", "compare", "limit", "extreme", "part", "order"]
+    verdict: Literal["supported", "contradicted"]
+    evidence: list[str] = []
+    reason: str | None = None
+
+
+_BEYOND = re.compile(
+    r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than|larger than|top(?:s|ped)"
+    r"|超过|超出|高于|突破|大于|多于|超",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(
+    r"below|under|less than|lower than|within|short of|fewer than|smaller than|低于|小于|少于|未超过|不超过|以内|不足",
+    re.IGNORECASE,
+)
+_EXTREMES = re.compile(
+    r"largest|biggest|highest|greatest|smallest|lowest|最大|最高|最多|最小|最低|最少", re.IGNORECASE
+)
+_NOT_FIRST = re.compile(
+    r"(?:\b(?:second|third|next|two|three|among(?:st)? the|one of the|another of the)[\s-]?|第[二三四]|之一|前[二三四五])$",
+    re.IGNORECASE,
+)
+_OVER_LIMIT = re.compile(
+    r"\b(?:is|are|was|stands?|now|has gone|gone)\s(?:in breach|over (?:hard|its (?:hard )?limit|the (?:hard )?limit))"
+    r"|\b(?:exceeds|breaches)\s(?:hard|its (?:hard )?limit|the (?:hard )?limit)|已?突破(?:限额|硬限)|已超限|超出硬限",
+    re.IGNORECASE,
+)
+_IN_LIMIT = re.compile(
+    r"\b(?:is|are|remains?|stays?|stands?)\s(?:well |comfortably |still )?(?:within (?:its |the )?(?:hard )?limits?|below (?:its |the )?(?:hard )?limit)"
+    r"|\bwithin its (?:hard )?limit\b|(?:处于|仍在|保持在|在)限额(?:之|以)?内|未超限|未突破(?:限额|硬限)",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(
+    r"(?:\b(?:not|no|never|without|neither|nor|none|yet to|n't|would|could|may|might|if)\b|[未没无不非会将可]|如果|若)[^,，;；]{0,16}$",
+    re.IGNORECASE,
+)
+_UP_TO = re.compile(
+    r"(?:\s?(?:to|at|by|,|，|了|至|到|为|达|的|约|近|逾|slightly|sharply|further|again|now|strongly)\s?){0,4}",
+    re.IGNORECASE,
+)
+
+
+def claims_of(
+    text: str, sentence: Sentence, numbers: list["Number"], facts: Facts
+) -> Iterator[tuple[Claim, list[int]]]:
+    """The claims of a sentence, each with the places of the numbers it speaks of.
+
+    Args:
+        text: as written.
+        sentence: its clause, read.
+        numbers: the verdicts on its numbers, in order.
+        facts: the evidence.
+    """
+    terms = sentence.terms
+    tags = {one.tag for one in terms}
+    if not tags & _COMPARING and not facts.of_case:
+        return
+    entries = [_entry(sentence, i, one, facts) for i, one in enumerate(numbers)]
+    values = [
+        i
+        for i, one in enumerate(entries)
+        if one is not None and sentence.reads[i].unit not in DURATIONS and not sentence.reads[i].kind
+        and not (one.fact.exact and one.fact.unit != "count")
+    ]  # fmt: skip
+    if values:
+        if tags & {"up", "down"}:
+            yield from _changes(text, sentence, terms, entries, values, facts)
+        if tags & {"beyond", "short"}:
+            yield from _compared(text, sentence, terms, entries, values)
+        if tags & {"largest", "smallest"}:
+            yield from _extremes(text, sentence, terms, entries, values, facts)
+        if "of_which" in tags:
+            yield from _parts(text, sentence, terms, entries, values)
+        if "respectively" in tags:
+            yield from _ordered(text, sentence, terms, entries, values, facts)
+    if facts.of_case and sentence.grouped:
+        yield from _limits(text, sentence, numbers, facts)
+
+
+_COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})
+
+
+def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry | None:
+    """The fact that a quoted number rests on."""
+    if number.verdict != "quoted":
+        return None
+    read = sentence.reads[i]
+    found = [
+        one for name in number.evidence for one in facts.by_id.get(name, ())
+        if read.states(one.size, one.fact.exact) and one.fact.role != "text"
+    ]  # fmt: skip
+    return min(found, key=lambda one: (abs(one.size - abs(read.value)), one.fact.role, one.fact.id), default=None)
+
+
+def _alike(one: Entry, two: Entry) -> bool:
+    a, b = one.fact, two.fact
+    if a.unit != b.unit and not {a.unit, b.unit} <= {None, "money"} and not {a.unit, b.unit} <= MONEY:
+        return False
+    return not (a.currency and b.currency and a.currency != b.currency)
+
+
+def _claim(text: str, term: tuple[int, int], kind: str, right: bool, entries: list[Entry], reason: str) -> Claim:
+    ids = list(dict.fromkeys(one.fact.id for one in entries))
+    return Claim(
+        span=term, text=text[slice(*term)], kind=kind, verdict="supported" if right else "contradicted",
+        evidence=ids, reason=None if right else reason,
+    )  # fmt: skip
+
+
+def _told(entry: Entry) -> str:
+    return f"{entry.fact.value:,.10g}"
+
+
+# --- rose and fell
+
+
+def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
+    moves = [one for one in terms if one.tag in ("up", "down")]
+    reads, contexts = sentence.reads, sentence.contexts
+    done: set[int] = set()
+    amounts = [i for i in values if not contexts[i].moves_by or reads[i].unit not in ("percent", "points", "bp")]
+    for place, i in enumerate(amounts):
+        if not _is_earlier(text, sentence, i) or i in done:
+            continue
+        partner = _partner(amounts, place, entries, contexts, sentence)
+        if partner is None:
+            continue
+        low, high = sorted((i, partner))
+        move = _governing(moves, reads, values, low, high, sentence)
+        done |= {i, partner}
+        if move is None:
+            continue
+        earlier, later = entries[i], entries[partner]
+        if min(earlier.fact.value, later.fact.value) < 0 or earlier.size == later.size:
+            continue
+        rising = later.size > earlier.size
+        reason = f"{_told(earlier)} to {_told(later)} is {'up' if rising else 'down'}, not {move.tag}"
+        yield (
+            _claim(text, (move.start, move.end), "change", rising == (move.tag == "up"), [later, earlier], reason),
+            [partner],
+        )
+    for i in values:
+        near, read = contexts[i], reads[i]
+        if i in done:
+            continue
+        entry = entries[i]
+        move = next((one for one in reversed(near.left) if one.tag in ("up", "down")), None)
+        if move is None or not _UP_TO.fullmatch(text, move.end, read.span[0]):
+            continue
+        if near.moves_by and read.unit in ("percent", "points", "bp"):
+            if {"growth", "change"} & entry.meaning.qualities and entry.fact.value > 0 and move.tag == "down":
+                if not re.search(r"decreas|declin|reduc|降|减|跌", entry.fact.label, re.IGNORECASE):
+                    yield (
+                        _claim(text, (move.start, move.end), "change", False, [entry], f"is a rise: {entry.fact}"),
+                        [i],
+                    )
+            continue
+        if near.moves_by and not re.search(
+            r"to|at|[至到为达]|升至|降至|增至|减至", text[move.start : read.span[0]], re.IGNORECASE
+        ):
+            continue
+        series = facts.series(entry)
+        earlier = [one for one in series if when(one)[0] < when(entry)[0]]
+        if not earlier or entry.fact.value < 0 or earlier[-1].fact.value < 0 or earlier[-1].size == entry.size:
+            continue
+        if len(earlier) > 1 and when(earlier[-1])[0] == when(earlier[-2])[0]:
+            continue
+        rising = entry.size > earlier[-1].size
+        reason = f"{_told(earlier[-1])} to {_told(entry)} is {'up' if rising else 'down'}, not {move.tag}"
+        yield (
+            _claim(text, (move.start, move.end), "change", rising == (move.tag == "up"), [entry, earlier[-1]], reason),
+            [i],
+        )
+
+
+_FROM = re.compile(
+    r"(?:\b(?:from|after|versus|vs\.?|against|compared (?:with|to)|than)|[由从较比])"
+    r"(?:\s|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[A-Z]{3}|[(（]|\x00|,)*$",
+    re.IGNORECASE,
+)
+
+
+def _is_earlier(text: str, sentence: Sentence, i: int) -> bool:
+    near = sentence.contexts[i]
+    if near.previous:
+        return True
+    plain = sentence.text
+    start = sentence.reads[i].span[0]
+    head = plain[max(sentence.clause.start, start - 40) : start]
+    return bool(_FROM.search(head))
+
+
+def _partner(amounts, place, entries, contexts, sentence) -> int | None:
+    """The later value that an earlier one is compared with: the one before it, else the one behind it."""
+    i = amounts[place]
+    for other in (place - 1, place + 1):
+        if not 0 <= other < len(amounts):
+            continue
+        j = amounts[other]
+        one, two = entries[i], entries[j]
+        if not _alike(one, two) or _is_earlier(sentence.text, sentence, j):
+            continue
+        a, b = one.meaning.measures, two.meaning.measures
+        if (a and b and not a & b) or (one.fact.unit == "percent") != (two.fact.unit == "percent"):
+            continue
+        if one.fact.role in ("utilisation",) and two.fact.role != "utilisation":
+            continue
+        return j
+    return None
+
+
+def _governing(moves: list[Term], reads, values, low: int, high: int, sentence: Sentence) -> Term | None:
+    """The word of movement that belongs to a pair of numbers: before it, between, or behind it."""
+    start, middle, end = reads[low].span[0], reads[low].span[1], reads[high].span[0]
+    left = sentence.contexts[low].left
+    own = [one for one in left if one.tag in ("up", "down")]
+    if own:
+        return own[-1]
+    between = [one for one in moves if middle <= one.start < end]
+    if between:
+        return between[-1]
+    at = values.index(high)
+    stop = reads[values[at + 1]].span[0] if at + 1 < len(values) else sentence.clause.end
+    stop = next((one.start for one in sentence.grouped if end <= one.start < stop), stop)
+    behind = [one for one in moves if reads[high].span[1] <= one.start < stop]
+    return behind[0] if behind and len({one.tag for one in behind}) == 1 and start >= 0 else None
+
+
+# --- exceeds and within
+
+
+def _compared(text, sentence: Sentence, terms, entries, values):
+    reads, contexts = sentence.reads, sentence.contexts
+    for one, two in itertools.pairwise(values):
+        start, end = reads[one].span[1], reads[two].span[0]
+        if any(start <= reads[k].span[0] < end for k in range(one + 1, two)) or not _alike(entries[one], entries[two]):
+            continue
+        if contexts[one].moves_by or re.search(
+            r"\bby\s?$", sentence.text[max(0, reads[one].span[0] - 4) : reads[one].span[0]]
+        ):
+            continue
+        for term in terms:
+            if term.tag not in ("beyond", "short") or not start <= term.start < end:
+                continue
+            word = text[term.start : term.end]
+            beyond = bool(_BEYOND.fullmatch(word))
+            if not beyond and not _SHORT.fullmatch(word):
+                continue
+            between = sentence.text[start : term.start]
+            if _NEGATED.search(between) or re.search(r"[,，]\s?(?:and|while|but|而)\b", between):
+                continue
+            a, b = entries[one], entries[two]
+            if a.fact.id == b.fact.id and a.fact.value == b.fact.value:
+                continue
+            if word.lower() in ("within", "以内", "不超过", "未超过"):
+                right = a.size <= b.size
+            else:
+                right = a.size > b.size if beyond else a.size < b.size
+            reason = f"{_told(a)} is {'not above' if beyond else 'not below'} {_told(b)}"
+            yield _claim(text, (term.start, term.end), "compare", right, [a, b], reason), [one]
+            break
+
+
+def _limits(text: str, sentence: Sentence, numbers, facts: Facts):
+    """Whether a limit that prose calls over or within is."""
+    plain = sentence.text
+    for at, group in enumerate(sentence.grouped):
+        ids = [name for name in group.ids if any(one.fact.role == "utilisation" for one in facts.by_id.get(name, ()))]
+        if len(ids) != 1:
+            continue
+        start = sentence.grouped[at - 1].end if at else sentence.clause.start
+        last = at + 1 == len(sentence.grouped)
+        end = sentence.clause.end if last else group.end
+        use = next(one for one in facts.by_id[ids[0]] if one.fact.role == "utilisation")
+        for pattern, over in ((_OVER_LIMIT, True), (_IN_LIMIT, False)):
+            match = pattern.search(plain, start, end)
+            if not match or _NEGATED.search(plain, max(start, match.start() - 20), match.start()):
+                continue
+            right = (use.fact.value > 100.0) == over
+            where = f"{ids[0]} uses {use.fact.value:,.6g} % of hard"
+            places = [i for i, one in enumerate(numbers) if ids[0] in one.evidence and start <= one.span[0] < end]
+            yield _claim(text, match.span(), "limit", right, [use], where), places
+
+
+# --- largest, of which, respectively
+
+
+def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
+    reads, contexts = sentence.reads, sentence.contexts
+    for i in values:
+        near, entry = contexts[i], entries[i]
+        for term in (*reversed(near.left), *near.right):
+            word = text[term.start : term.end]
+            if term.tag not in ("largest", "smallest") or not _EXTREMES.fullmatch(word):
+                continue
+            if _NOT_FIRST.search(text[max(0, term.start - 14) : term.start]):
+                break
+            peers = _peers(entry, facts)
+            if len(peers) < 2 or (reads[i].unit != entry.fact.unit and entry.fact.unit == "percent"):
+                break
+            # the largest loss is the largest of the losses
+            sizes = [one.size for one in peers if (one.fact.value < 0) == (entry.fact.value < 0)]
+            right = entry.size >= max(sizes) if term.tag == "largest" else entry.size <= min(sizes)
+            yield (
+                _claim(text, (term.start, term.end), "extreme", right, [entry], f"is not the {word}: {entry.fact}"),
+                [i],
+            )
+            break
+
+
+def _peers(entry: Entry, facts: Facts) -> list[Entry]:
+    """The same measure of other names at the same time."""
+    fact, said = entry.fact, entry.meaning
+    if facts.of_case:
+        kind = fact.id.partition("-")[0]
+        if (kind, fact.role) != ("LIM", "utilisation") and not (kind == "STR" and fact.role == "value"):
+            return []
+        return [
+            one for one in facts.entries
+            if one.fact.role == fact.role and one.fact.unit == fact.unit and one.fact.id.startswith(kind + "-")
+            and one.fact.currency == fact.currency
+        ]  # fmt: skip
+    if not entry.names or "total" in entry.names:
+        return []
+    return [
+        one
+        for one in facts.entries
+        if one.meaning.measures == said.measures and one.fact.unit == fact.unit and one.fact.currency == fact.currency
+        and one.meaning.years == said.years and one.meaning.quarters == said.quarters
+        and one.meaning.previous == said.previous and one.meaning.qualities == said.qualities
+        and one.names and "total" not in one.names
+    ]  # fmt: skip
+
+
+def _parts(text, sentence: Sentence, terms, entries, values):
+    reads = sentence.reads
+    for term in terms:
+        if term.tag != "of_which":
+            continue
+        before = [i for i in values if reads[i].span[1] <= term.start]
+        after = [i for i in values if reads[i].span[0] >= term.end]
+        if not before or not after:
+            continue
+        whole, part = entries[before[-1]], entries[after[0]]
+        if not _alike(whole, part) or part.fact.unit == "percent" or whole.fact.value < 0 or part.fact.value < 0:
+            continue
+        reason = f"{_told(part)} is no part of {_told(whole)}"
+        yield _claim(text, (term.start, term.end), "part", part.size <= whole.size, [whole, part], reason), [after[0]]
+
+
+def _ordered(text, sentence: Sentence, terms, entries, values, facts: Facts):
+    """ "Respectively": the first name or year goes with the first number."""
+    term = next(one for one in terms if one.tag == "respectively")
+    years = [int(one.value) for one in sentence.reads if one.kind in ("year", "period") and one.value]
+    start, end = sentence.clause.start, sentence.clause.end
+    rest = [(word if word in facts.vocabulary else singular(word)) for word in sentence.words.rest_between(start, end)]
+    names = list(dict.fromkeys(word for word in rest if word in facts.vocabulary))
+    if not names and facts.chinese_names:
+        low = sentence.text[start:end]
+        names = sorted((one for one in facts.chinese_names if one in low), key=low.find)
+    right = True
+    if len(years) == len(values) > 1:
+        right = all(not one.meaning.years or year in one.meaning.years
+                    for year, one in zip(years, (entries[i] for i in values), strict=True))  # fmt: skip
+    elif len(names) == len(values) > 1:
+        right = all(not one.names or name in one.names
+                    for name, one in zip(names, (entries[i] for i in values), strict=True))  # fmt: skip
+    else:
+        return
+    reason = "the numbers are not in the order of what they are of"
+    yield _claim(text, (term.start, term.end), "order", right, [entries[i] for i in values], reason), list(values)

@@ -1,0 +1,381 @@
+"""What a sentence says of each of its numbers: its measure, its period, whose it is, and which evidence it rests on.
+
+Words belong to the number they stand nearest to: the text between two numbers is cut at the first comma, bracket,
+citation or joining word. A number that has no measure of its own has that of the number before it.
+"""
+
+import re
+from bisect import bisect_left
+from typing import NamedTuple
+
+from riskscribe.evaluate.facts import Entry, Fact, Facts, quarter
+from riskscribe.evaluate.numbers import DURATIONS, Read
+from riskscribe.evaluate.prose import Citation, Clause, Term, Words, beside, clauses, groups, lower
+
+_NEARBY = 300  # characters of a clause that are read for cues: keeps the work linear in the text
+_CUT = re.compile(
+    r"[,;，；、()（）]|\b(?:and|while|but|from|to|versus|vs|compared|after|than|against|with|whereas|plus|or|up|down|leaving)\b"
+    r"|[和与及而较至到由从比]",
+    re.IGNORECASE,
+)
+_MEASURED = re.compile(
+    r"\s?(?:[0-9.]+%\s?)?(?:VaR|ES\b|expected shortfall|value at risk|风险价值|预期尾部)", re.IGNORECASE
+)
+_CONFIDENCE = re.compile(
+    r"[\s,]{0,2}(?:[0-9]+[-\s]?(?:day|d|天|日)\s?)?(?:VaR|ES\b|expected shortfall|value at risk|confidence|置信|分位|预期尾部|风险价值)",
+    re.IGNORECASE,
+)
+_CONFIDENCE_BEFORE = re.compile(
+    r"(?:confidence(?: level)?(?: of| at|:)?|置信(?:水平|度)?为?|VaR\s?\(?)\s?$", re.IGNORECASE
+)
+_HORIZON = re.compile(
+    r"[-\s]?(?:VaR|ES\b|expected shortfall|value at risk|horizon|holding|持有期|预期尾部|风险价值|[0-9.]+%)",
+    re.IGNORECASE,
+)
+_HORIZON_BEFORE = re.compile(r"(?:horizon(?: of)?|VaR\s?\(|over|持有期为?)\s?$", re.IGNORECASE)
+_BASE = re.compile(
+    r"(?:\b(?:compared (?:with|to)|than|versus|vs\.?|over|from|on|against|relative to|of|since|below|above)(?: the| that of| those of)?"
+    r"|[较比同与]|相比)\s?$",
+    re.IGNORECASE,
+)
+_THEN = re.compile(r"(?:'s|’s|的|同期|\s|of|was|were|为|是|level|figure|value|close|:|：|,|at|[(])*", re.IGNORECASE)
+_PART = re.compile(r"[,，;；]")
+_LIMIT_AFTER = re.compile(
+    r"\s?(?:(?:VaR|ES|hard|soft|stress|loss|delta|vega|gamma|exposure|risk|board|desk|regulatory|internal)\s){0,3}"
+    r"(?:limit|cap|ceiling|threshold)s?\b|的?(?:VaR|硬|软|压力|风险)?(?:限额|上限)(?!的|使用)",
+    re.IGNORECASE,
+)
+_LIMIT_BEFORE = re.compile(
+    r"(?:\b(?:limit|cap|ceiling|threshold)(?:\s(?:of|is|was|at|stands at|remains|set at))?[:\s]*|(?:限额|上限)(?:为|是|：|:|设为)?\s?)$",
+    re.IGNORECASE,
+)
+_LIMIT_LINK = re.compile(
+    r"(?:\b(?:against|within|exceed(?:s|ed|ing)?|below|above|over|under|vs\.?|versus|than|breach(?:es|ed|ing)?|beyond)"
+    r"|限额|超过|低于|高于|突破|对比)\s?(?:the|its|a|an|their|our)?\s?$|/\s?$",
+    re.IGNORECASE,
+)
+_OF_BEFORE = re.compile(r"(?:\bof|/)\s?(?:the|its|a)?\s?$", re.IGNORECASE)
+_MOVES_BY = re.compile(
+    r"\s?(?:by|of|about|around|nearly|some|just|over|almost|了|约|近|逾|超|达|为)?\s?", re.IGNORECASE
+)
+
+
+class Context:
+    """What stands around one number."""
+
+    __slots__ = (
+        "_region", "_said", "after", "all_qualities", "before", "chosen", "cited", "confidence", "dates", "facts",
+        "horizon", "left", "may_be_limit", "may_be_previous", "measures", "moves_by", "names_limit", "own_measures",
+        "previous", "qualities", "quarters", "right", "sentence_ids", "span", "word_names", "years",
+    )  # fmt: skip
+
+    left: list[Term]
+    right: list[Term]
+
+    def says(self, pattern: re.Pattern) -> bool:
+        """Whether the clause around the number, which is `#`, matches."""
+        if self._said is None:
+            self._said = f"{self.before}#{self.after}"
+        return bool(pattern.search(self._said))
+
+    def tags(self) -> set[str]:
+        """The groups of the lexicon around the number."""
+        return {one.tag for one in self.left} | {one.tag for one in self.right}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of evidence around the number."""
+        if self.word_names is None:
+            text, start, end = self._region
+            self.word_names = _mentioned(text, start, end, self.facts)
+        return self.word_names
+
+    def own_roles(self, facts: Facts) -> frozenset[str]:
+        """The roles of the facts cited: the horizon of the line cited itself goes before that of another."""
+        if not self.cited or not facts.of_case:
+            return frozenset()
+        return frozenset(one.fact.role for name in self.cited for one in facts.by_id.get(name, ()))
+
+    def allows(self, fact: Fact, own: frozenset[str]) -> bool:
+        """Whether the fact may be quoted here."""
+        if self.cited is None or fact.id in self.cited or fact.everywhere:
+            return True
+        return bool(fact.beside) and fact.role not in own and not self.cited.isdisjoint(fact.beside)
+
+    def pool(self, facts: Facts) -> list[Entry]:
+        """The facts of the evidence cited, or all."""
+        if self.cited is None:
+            return facts.entries
+        return [one for name in sorted(self.cited) for one in facts.by_id.get(name, ())]
+
+
+class Sentence(NamedTuple):
+    """A clause with a context for each of its numbers."""
+
+    text: str
+    clause: Clause
+    grouped: list[Citation]
+    words: Words
+    reads: list[Read]
+    contexts: list[Context]
+    ids: frozenset[str] | None  # every id the whole sentence cites
+
+    @property
+    def terms(self) -> list[Term]:
+        """The terms of the clause."""
+        return self.words.between(self.clause.start, self.clause.end)
+
+
+def sentences(
+    text: str, citations: list[Citation], reads: list[Read], words: Words, facts: Facts, cited: list[str] | None
+) -> list[Sentence]:
+    """The clauses of a text, ids blanked, with what each says of its numbers.
+
+    Args:
+        text: normalised, ids blanked.
+        citations: the brackets that were cut out.
+        reads: the numbers, in order.
+        words: the words of the text.
+        facts: what may be named.
+        cited: what a clause without citations rests on; None for anything.
+    """
+    found = []
+    split = clauses(text, citations, reads)
+    for i, clause in enumerate(split):
+        grouped = groups(clause, text)
+        ids = {name for one in clause.citations for name in one.ids}
+        # a semicolon does not end what a derivation may rest on
+        for step in (-1, 1):
+            j = i
+            while ids and 0 <= j + step < len(split) and text[split[min(j, j + step)].end - 1] in ";；":
+                j += step
+                ids |= {name for one in split[j].citations for name in one.ids}
+        known = frozenset(ids) if ids else (frozenset(cited) if cited is not None else None)
+        contexts = _contexts(text, clause, grouped, words, facts, cited, known) if clause.reads else []
+        found.append(Sentence(text, clause, grouped, words, clause.reads, contexts, known))
+    return found
+
+
+def _is_value(read: Read) -> bool:
+    return not read.kind and not read.ignored and read.unit not in DURATIONS
+
+
+def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context]:
+    reads = clause.reads
+    leads = bool(grouped) and grouped[0].start < reads[0].span[0]
+    confidences = {}
+    horizons = {}
+    values = []
+    for i, one in enumerate(reads):
+        start, end = one.span
+        if (
+            one.unit == "percent"
+            and 50 < one.value < 100
+            and (_CONFIDENCE.match(text, end) or _CONFIDENCE_BEFORE.search(text, max(clause.start, start - 24), start))
+        ):
+            confidences[i] = one.value
+            continue
+        if (
+            one.unit in DURATIONS
+            and not one.kind
+            and (_HORIZON.match(text, end) or _HORIZON_BEFORE.search(text, max(clause.start, start - 16), start))
+        ):
+            horizons[i] = one.value * DURATIONS[one.unit]
+        if _is_value(one):
+            values.append(i)
+    bounds = _bounds(text, clause, reads, values)
+    contexts: list[Context] = []
+    before: Context | None = None
+    low = lower(text[clause.start : clause.end]) if facts.chinese_names or facts.phrases else ""
+    chinese = _places(low, clause.start, facts.chinese_names)
+    all_terms = words.between(clause.start, clause.end)
+    all_qualities = frozenset(one.name for one in all_terms if one.tag == "qualities")
+    for i, read in enumerate(reads):
+        near = Context()
+        start, end = near.span = read.span
+        near.facts = facts
+        near._said = None
+        near.before = text[max(clause.start, start - _NEARBY) : start]
+        near.after = text[end : min(clause.end, end + _NEARBY)]
+        near.cited = beside(read, grouped, leads)
+        if near.cited is None and cited is not None:
+            near.cited = frozenset(cited)
+        near.sentence_ids = known
+        near.all_qualities = all_qualities
+        first, last = bounds[i]
+        near.left = words.between(first, start)
+        near.right = words.between(end, last)
+        own = [*near.left, *near.right]
+        measures = frozenset(one.name for one in own if one.tag == "measures")
+        qualities = frozenset(one.name for one in own if one.tag == "qualities")
+        near.own_measures = measures
+        near.measures = measures or (before.measures if before else frozenset())
+        near.qualities = qualities if qualities or measures or not before else before.qualities
+        near_by = _neighbours(i, reads, first, last)
+        times = [reads[j] for j in near_by if reads[j].kind]
+        near.years = frozenset(y for one in times if one.kind in ("year", "period", "date") and (y := _year_of(one)))
+        quarters = {quarter(text[slice(*one.span)]) for one in times if one.kind == "period"}
+        quarters |= {one.name for one in own if one.tag == "quarters"}
+        near.quarters = frozenset(quarters - {""})
+        near.dates = frozenset(one.value for one in times if one.kind == "date" and one.value >= 10000)
+        strong = [one for one in own if one.tag == "previous" and one.name == "strong"]
+        weak = any(one.tag == "previous" and one.name == "weak" and _is_weak(text, one) for one in own)
+        near.previous = any(_is_told_of(text, one, start) for one in strong)
+        near.may_be_previous = bool(strong) or weak
+        if before and not near.years and not near.may_be_previous:
+            near.years = before.years
+        if before and not near.quarters and not near.may_be_previous:
+            near.quarters = before.quarters
+        head = near.before[-48:]
+        near.names_limit = bool(_LIMIT_AFTER.match(near.after) or _LIMIT_BEFORE.search(head))
+        near.may_be_limit = near.names_limit or "limit" in near.qualities or bool(_LIMIT_LINK.search(head))
+        if not near.may_be_limit and values and i > values[0]:
+            near.may_be_limit = bool(_OF_BEFORE.search(head))
+        near.moves_by = False
+        for one in reversed(near.left):
+            if one.tag in ("up", "down"):
+                near.moves_by = bool(_MOVES_BY.fullmatch(text, one.end, start))
+                break
+        near.horizon = next((horizons[j] for j in near_by if j in horizons), None)
+        near.confidence = next((confidences[j] for j in near_by if j in confidences), None)
+        if before:
+            near.horizon = before.horizon if near.horizon is None else near.horizon
+            near.confidence = before.confidence if near.confidence is None else near.confidence
+        if facts.of_case:
+            near.word_names = None
+            region = _region(clause, grouped, start, leads)
+            near._region = (low, region[0] - clause.start, region[1] - clause.start)
+        else:
+            near._region = None
+            near.word_names = _word_names(text, words, (first, start, end, last), facts, chinese)
+            if not near.word_names and before:
+                near.word_names = before.word_names
+        contexts.append(near)
+        if _is_value(read) and i not in confidences:
+            before = near
+    return contexts
+
+
+def _neighbours(i: int, reads: list[Read], first: int, last: int) -> list[int]:
+    """The other numbers, years and tenors among the words of number i."""
+    found = []
+    j = i - 1
+    while j >= 0 and reads[j].span[0] >= first:
+        found.append(j)
+        j -= 1
+    j = i + 1
+    while j < len(reads) and reads[j].span[0] < last:
+        found.append(j)
+        j += 1
+    return found
+
+
+def _year_of(read: Read) -> int:
+    value = int(read.value)
+    return value // 10000 if read.kind == "date" else value
+
+
+def _is_weak(text: str, term: Term) -> bool:
+    return text[term.start : term.end].lower() not in ("was", "were")
+
+
+def _is_told_of(text: str, term: Term, start: int) -> bool:
+    """Whether "last year" is when the number was, not what it is compared with."""
+    head = text[max(0, term.start - 28) : term.start]
+    if not _BASE.search(head):
+        return True
+    return term.end <= start and bool(_THEN.fullmatch(text, term.end, start))
+
+
+def _bounds(text: str, clause: Clause, reads: list[Read], values: list[int]) -> list[tuple[int, int]]:
+    """Where the words of each number begin and end; years, tenors and names divide nothing."""
+    starts = [one.start for one in clause.citations]
+    firsts, lasts = {}, {}
+    first = clause.start
+    for place, i in enumerate(values):
+        start = reads[i].span[1]
+        end = reads[values[place + 1]].span[0] if place + 1 < len(values) else clause.end
+        at = bisect_left(starts, start)
+        cut = starts[at] if at < len(starts) and starts[at] < end else None
+        match = (_CUT if end < clause.end else _PART).search(text, start, end)
+        if match and (cut is None or match.start() < cut):
+            cut = match.start()
+        if cut is None:
+            cut = start if end < clause.end else end
+        firsts[i], lasts[i] = first, cut
+        first = cut
+    bounds = []
+    at = 0
+    for i in range(len(reads)):
+        while at < len(values) and values[at] < i:
+            at += 1
+        if at == len(values):  # behind the last value
+            bounds.append((lasts[values[-1]] if values else clause.start, clause.end))
+        else:
+            own = values[at]
+            end = lasts[own] if own == i else reads[own].span[0]
+            bounds.append((firsts[own], max(end, reads[i].span[1])))
+    return bounds
+
+
+def _region(clause: Clause, grouped: list[Citation], start: int, leads: bool) -> tuple[int, int]:
+    """The part of a clause that a citation speaks for."""
+    if not grouped:
+        return clause.start, clause.end
+    at = bisect_left(grouped, (start,))
+    first = grouped[at - 1].end if at else clause.start
+    if at == len(grouped):  # behind the last citation: what that one speaks for
+        first = grouped[at - 2].end if at > 1 else clause.start
+        return first, clause.end
+    if leads and at:
+        first = grouped[at - 1].start
+    return first, grouped[at].end
+
+
+def _mentioned(text: str, start: int, end: int, facts: Facts) -> frozenset[str]:
+    """The names of a case's evidence in a lower-case text, the longer before the shorter they contain."""
+    part = text[start:end]
+    found = []
+    for name in facts.phrases:
+        at = part.find(name)
+        while at >= 0:
+            stop = at + len(name)
+            outside = part[at - 1 : at] + part[stop : stop + 1]
+            if not any(one.isalnum() and one.isascii() for one in outside) or not name.isascii():
+                found.append(name)
+                part = part[:at] + "\x00" * len(name) + part[stop:]
+            at = part.find(name, at + 1)
+    return frozenset(found)
+
+
+def _word_names(text, words: Words, spans, facts: Facts, chinese: list[tuple[int, str]]) -> frozenset[str]:
+    """The words around a number that labels of the evidence have as names."""
+    first, start, end, last = spans
+    vocabulary = facts.vocabulary
+    if not vocabulary:
+        return frozenset()
+    found = set()
+    for word in (*words.rest_between(first, start), *words.rest_between(end, last)):
+        if word in vocabulary:
+            found.add(word)
+        elif len(word) > 3 and word.endswith("s") and word[:-1] in vocabulary:
+            found.add(word[:-1])
+    if "total" in vocabulary:
+        for one in (*words.between(first, start), *words.between(end, last)):
+            if one.tag == "sum" and text[one.start : one.end].lower() in ("total", "合计", "总计", "总额"):
+                found.add("total")
+    if chinese:
+        for low, high in ((first, start), (end, last)):
+            found.update(name for _, name in chinese[bisect_left(chinese, (low,)) : bisect_left(chinese, (high,))])
+    return frozenset(found)
+
+
+def _places(low: str, offset: int, names: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Where a lower-case text has each of the names."""
+    found = []
+    for name in names:
+        at = low.find(name)
+        while at >= 0:
+            found.append((at + offset, name))
+            at = low.find(name, at + 1)
+    return sorted(found)

@@ -1,0 +1,395 @@
+"""Numbers that one operation gives: difference, sum over a group, ratio, percent of, percent change.
+
+A word must say so (rose by, total, of which, share, times; 增加, 合计, 占, 翻一番), and the operands must be comparable:
+the same unit and currency, the same line at two times for a change, the same time for a share.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations, permutations
+from typing import NamedTuple
+
+from riskscribe.evaluate.context import Context, Sentence
+from riskscribe.evaluate.facts import Entry, Facts, when
+from riskscribe.evaluate.numbers import MONEY, Read
+from riskscribe.evaluate.prose import lexicon
+
+_ROLES = frozenset({"value", "previous", "utilisation", "soft"})
+_MOST = 40  # facts that a derivation chooses its operands from
+
+
+class Derived(NamedTuple):
+    """What gives a number, or the fault of what would."""
+
+    operation: str
+    evidence: list[str]
+    reason: str
+    fault: str | None = None
+
+
+def derive(read: Read, near: Context, facts: Facts, sentence: Sentence, lenient: bool) -> Derived | None:
+    """The operation that gives `read`, or what is wrong with it; None where nothing does.
+
+    Args:
+        read: a number that quotes nothing.
+        near: what stands around it.
+        facts: the evidence.
+        sentence: the clause; its citations are the operands.
+        lenient: whether a clause without citations may derive, from the lines it names.
+    """
+    if read.ignored or read.kind or not read.value:
+        return None
+    ids = sentence.ids if sentence.ids is not None else near.cited
+    if ids is None and not lenient:
+        return None
+    pool = _pool(facts, ids, near, sentence)
+    if not pool:
+        return None
+    tags = near.tags()
+    told = tags & _TAGS
+    clause_tags = {one.tag for one in sentence.terms}
+    if not tags & _MOVES or not told:
+        told = told | (clause_tags & _TAGS if not told or read.unit in ("points", "bp") else set())
+    wrong: Derived | None = None
+    for found in _candidates(read, near, facts, pool, told, ids, sentence):
+        if found.fault is None:
+            return found
+        wrong = wrong or found
+    if wrong is None and ids is not None and len(pool) <= _MOST:
+        silent = next(
+            (
+                one
+                for one in _candidates(read, near, facts, pool, _TAGS - {"times"}, ids, sentence)
+                if one.fault is None
+            ),
+            None,
+        )
+        if silent is not None:
+            what = f"the {silent.operation} of {' and '.join(silent.evidence)}, but no word says so"
+            return silent._replace(fault="no_word", reason=what)
+    return wrong
+
+
+_TAGS = frozenset({"up", "down", "change", "beyond", "short", "sum", "share", "times"})
+_MOVES = frozenset({"up", "down", "change"})
+
+
+def _pool(facts: Facts, ids: frozenset[str] | None, near: Context, sentence: Sentence) -> list[Entry]:
+    """What may be an operand: the facts cited, or those of the lines that the sentence names."""
+    if ids is not None:
+        chosen = [one for name in sorted(ids) for one in facts.by_id.get(name, ())]
+    else:
+        chosen = _named(facts, near, sentence)
+    found = [
+        one
+        for one in chosen
+        if one.fact.trusted and not one.fact.exact and not one.fact.everywhere and one.fact.role in _ROLES
+        and one.fact.unit not in ("date", "year", "days")
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (one.fact.id, one.size, one.fact.role))[:_MOST]
+
+
+def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
+    """The facts of the lines a sentence names: by their measure, and of several such lines the one named best."""
+    clause = sentence.clause
+    words = sentence.words
+    measures = {one.name for one in sentence.terms if one.tag == "measures"} | near.measures
+    for rate, parts in lexicon()["quotients"].items():
+        if rate in measures:
+            measures |= set(parts)
+    rest = set(words.rest_between(clause.start, clause.end))
+    names = {one for one in facts.vocabulary if one in rest or one + "s" in rest}
+    low = sentence.text[clause.start : clause.end].lower()
+    names |= {one for one in facts.chinese_names if one in low}
+    names |= near.names
+    best: dict[frozenset[str], tuple[int, int]] = {}
+    ranked = []
+    for entry in facts.entries:
+        said = entry.meaning
+        if said.measures:
+            if not said.measures & measures and not (entry.names & names):
+                continue
+        elif not entry.names & names:
+            continue
+        own = entry.names - {"total"}
+        rank = (len(own & names), -len(own - names))
+        ranked.append((entry, rank))
+        best[said.measures] = max(best.get(said.measures, rank), rank)
+    kept = [entry for entry, rank in ranked if rank == best[entry.meaning.measures] or rank[0] > 0]
+    return kept
+
+
+def _comparable(one: Entry, two: Entry) -> bool:
+    a, b = one.fact, two.fact
+    if a.unit != b.unit and not ({a.unit, b.unit} <= {None, "money", "count"}):
+        return False
+    return not (a.currency and b.currency and a.currency != b.currency)
+
+
+def _same_time(one: Entry, two: Entry) -> bool:
+    a, b = one.meaning, two.meaning
+    if a.years and b.years and not a.years & b.years:
+        return False
+    if a.quarters and b.quarters and not a.quarters & b.quarters:
+        return False
+    if a.dates and b.dates and not a.dates & b.dates:
+        return False
+    return a.previous == b.previous and (one.fact.role == "previous") == (two.fact.role == "previous")
+
+
+def _same_line(one: Entry, two: Entry, facts: Facts) -> bool:
+    """Whether two facts are one line at two times."""
+    a, b = one.meaning, two.meaning
+    if facts.of_case:
+        return one.fact.id == two.fact.id and any(other is two for other in facts.series(one))
+    if a.measures != b.measures or a.horizon != b.horizon or a.confidence != b.confidence:
+        return False
+    if ("limit" in a.qualities) != ("limit" in b.qualities):
+        return False
+    own, other = one.names - {"total"}, two.names - {"total"}
+    if not (own <= other or other <= own):
+        return False
+    return not _same_time(one, two) or not (a.years or b.years or a.quarters or a.dates or a.previous or b.previous)
+
+
+def _candidates(
+    read: Read, near: Context, facts: Facts, pool: list[Entry], tags: set[str] | frozenset[str],
+    ids: frozenset[str] | None, sentence: Sentence,
+) -> Iterator[Derived]:  # fmt: skip
+    unit = read.unit
+    if unit == "percent":
+        if tags & _MOVES:
+            yield from _changes(read, near, facts, pool, tags, ids, relative=True)
+        if tags & {"share", "times"} or near.measures & _QUOTIENTS.keys():
+            yield from _parts(read, near, facts, pool, ids)
+    elif unit in ("points", "bp"):
+        if tags & (_MOVES | {"beyond", "short"}):
+            yield from _changes(read, near, facts, pool, tags, ids)
+    elif unit == "ratio":
+        yield from _multiples(read, near, facts, pool, ids)
+    elif unit is None or unit in MONEY or unit == "index":
+        if tags & _MOVES:
+            yield from _changes(read, near, facts, pool, tags, ids)
+        if tags & {"beyond", "short", "change"} or near.measures & _DIFFERENCES.keys():
+            yield from _gaps(read, near, facts, pool, ids)
+        if "sum" in tags:
+            yield from _sums(read, near, facts, pool, ids, sentence)
+        if unit is None and abs(read.value) < 1000 and read.half < 1 and "times" in tags:
+            yield from _multiples(read, near, facts, pool, ids)
+
+
+_QUOTIENTS: dict[str, list[str]] = lexicon()["quotients"]
+_DIFFERENCES: dict[str, list[str]] = lexicon()["differences"]
+
+
+def _fits(read: Read, one: Entry) -> bool:
+    """Whether an operand has the unit and the currency that its difference or sum is told in."""
+    fact = one.fact
+    if read.currencies and fact.currency and fact.currency not in read.currencies:
+        return False
+    if read.unit in ("points", "bp"):
+        return fact.unit in ("percent", "bp")
+    return fact.unit in (None, "count", "index") or fact.unit in MONEY
+
+
+def _speaks_of(near: Context, entry: Entry, facts: Facts) -> bool:
+    """Whether the words around the number leave the operand open or name it."""
+    said = entry.meaning
+    if near.measures and said.measures and not near.measures & said.measures:
+        wider = {part for one in near.measures for part in _QUOTIENTS.get(one, ())}
+        return bool(wider & said.measures)
+    if facts.of_case:
+        return True
+    shared = entry.names & near.names
+    return not any(shared < (other & near.names) for other in facts.rivals.get(said.measures, ()))
+
+
+def _changes(
+    read: Read, near: Context, facts: Facts, pool: list[Entry], tags, ids, relative: bool = False
+) -> Iterator[Derived]:
+    """Differences and percent changes of one line between two times."""
+    plain = len(pool) == 2 and ids is not None
+    for one, two in combinations(pool, 2):
+        if not _comparable(one, two) or (not relative and not _fits(read, one)):
+            continue
+        if not _same_line(one, two, facts):
+            unknown = not (one.meaning.measures or two.meaning.measures or one.names or two.names)
+            if not (plain and unknown):
+                continue
+        if not _speaks_of(near, one, facts):
+            continue
+        earlier, later = sorted((one, two), key=when)
+        ordered = when(earlier)[0] != when(later)[0]
+        if ids is None and not _consecutive(earlier, later, near, facts):
+            continue
+        if near.years and later.meaning.years and not (later.meaning.years | earlier.meaning.years) & near.years:
+            continue
+        a, b = earlier.fact.value, later.fact.value
+        for a, b, sure in ((a, b, ordered), (b, a, False)) if not ordered else ((a, b, True),):
+            if relative:
+                if not a:
+                    continue
+                change, what = 100.0 * (b - a) / abs(a), "percent change"
+            else:
+                change, what = b - a, "difference"
+                if read.unit == "bp" and one.fact.unit == "percent":
+                    change *= 100.0
+            if not read.states(abs(change)):
+                continue
+            losses = a < 0 and b < 0
+            direction = _direction(tags, near)
+            rising = change > 0
+            right = direction is None or rising == (direction == "up") or (losses and rising != (direction == "up"))
+            if read.sign:
+                right = rising == (read.sign > 0) or (read.sign > 0 and direction == "down")
+            evidence = [earlier.fact.id, later.fact.id]
+            told = f"{what} of {earlier.fact} and {later.fact}"
+            if right or not sure:
+                yield Derived(what, list(dict.fromkeys(evidence)), told)
+            else:
+                yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
+
+
+def _direction(tags, near: Context) -> str | None:
+    """Up or down as the words nearest to the number say."""
+    for one in [*reversed(near.left), *near.right]:
+        if one.tag in ("up", "down"):
+            return one.tag
+    both = {"up", "down"} & set(tags)
+    return both.pop() if len(both) == 1 else None
+
+
+def _consecutive(earlier: Entry, later: Entry, near: Context, facts: Facts) -> bool:
+    """Whether nothing of the line lies between two times, or the sentence names the earlier one."""
+    if earlier.meaning.years & near.years:
+        return True
+    series = [one for one in facts.series(later) if when(earlier)[0] < when(one)[0] < when(later)[0]]
+    return not series
+
+
+def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+    """One amount as a percentage of another one of the same time."""
+    quotients = [(set(_QUOTIENTS[one])) for one in near.measures if one in _QUOTIENTS]
+    amounts = [one for one in pool if one.fact.unit in (None, "count") or one.fact.unit in MONEY]
+    for one, two in permutations(amounts, 2):
+        if not two.fact.value or not _comparable(one, two) or not _same_time(one, two):
+            continue
+        if not read.states(abs(100.0 * one.fact.value / two.fact.value)):
+            continue
+        if near.years and one.meaning.years and not one.meaning.years & near.years:
+            continue
+        if quotients:
+            pairs = [_QUOTIENTS[name] for name in near.measures if name in _QUOTIENTS]
+            if not any(a in one.meaning.measures and b in two.meaning.measures for a, b in pairs):
+                continue
+        elif ids is None and not _part_of(one, two, near):
+            continue
+        yield Derived("percent", [one.fact.id, two.fact.id], f"percent: {one.fact} of {two.fact}")
+    if ids is None:
+        yield from _shares(read, near, facts, amounts)
+
+
+def _part_of(one: Entry, two: Entry, near: Context) -> bool:
+    """Whether a sentence names both: a line of the total, or a measure of another one."""
+    a, b = one.meaning, two.meaning
+    if a.measures == b.measures:
+        return bool(one.names & near.names) and (one.names != two.names)
+    named = {term.name for term in (*near.left, *near.right) if term.tag == "measures"}
+    return bool(a.measures & (named | near.measures)) and bool(b.measures & named)
+
+
+def _shares(read: Read, near: Context, facts: Facts, pool: list[Entry]) -> Iterator[Derived]:
+    """One line as a percentage of the sum of its group."""
+    for group in _groups(facts.entries):
+        total = sum(one.fact.value for one in group)
+        for one in group:
+            if total and one in pool and one.names & near.names and read.states(abs(100.0 * one.fact.value / total)):
+                yield Derived("percent", [one.fact.id], f"percent: {one.fact} of the sum of its group")
+
+
+def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+    """How many times one amount is another."""
+    for one, two in permutations(pool, 2):
+        if not two.fact.value or not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
+            continue
+        if not read.states(abs(one.fact.value / two.fact.value)):
+            continue
+        line = _same_line(one, two, facts)
+        if line and when(one)[0] < when(two)[0]:
+            continue  # "twice last year's" is the later of the earlier
+        if ids is None and not line and not _part_of(one, two, near):
+            continue
+        if line and not _speaks_of(near, one, facts):
+            continue
+        if not line and not _same_time(one, two) and not facts.of_case:
+            continue
+        yield Derived("ratio", [one.fact.id, two.fact.id], f"ratio of {one.fact} to {two.fact}")
+
+
+def _gaps(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+    """Differences of two lines of the same time: headroom, excess, gap, a profit of its parts."""
+    wanted = [_DIFFERENCES[one] for one in near.measures if one in _DIFFERENCES]
+    for one, two in combinations(pool, 2):
+        if not _comparable(one, two) or not _fits(read, one) or not _fits(read, two):
+            continue
+        if not read.states(abs(one.fact.value - two.fact.value)) and not (
+            facts.of_case and read.states(abs(one.size - two.size))
+        ):
+            continue
+        if not _same_time(one, two) and not _same_line(one, two, facts):
+            continue
+        if ids is None:
+            pairs = any(
+                ({a} & one.meaning.measures and {b} & two.meaning.measures)
+                or ({b} & one.meaning.measures and {a} & two.meaning.measures)
+                for a, b in wanted
+            )  # fmt: skip
+            if not pairs and not (one.meaning.measures & two.meaning.measures):
+                continue
+        elif len(pool) > 6 and facts.of_case and one.fact.id != two.fact.id:
+            continue
+        yield Derived("difference", [one.fact.id, two.fact.id], f"difference of {one.fact} and {two.fact}")
+
+
+def _groups(pool: list[Entry]) -> list[list[Entry]]:
+    """The facts that add up: one measure, one unit, one time, several names."""
+    found: dict[tuple, list[Entry]] = {}
+    for one in pool:
+        fact, said = one.fact, one.meaning
+        if fact.exact or not fact.trusted or fact.everywhere or fact.role != "value" or "total" in one.names:
+            continue
+        if not (fact.unit in (None, "count") or fact.unit in MONEY):
+            continue
+        key = (
+            said.measures, fact.unit, fact.currency, said.years, said.quarters, said.previous,
+            "limit" in said.qualities, said.horizon, said.confidence,
+        )  # fmt: skip
+        found.setdefault(key, []).append(one)
+    return [group for group in found.values() if len({one.fact.id for one in group}) > 1]
+
+
+def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence: Sentence) -> Iterator[Derived]:
+    """Sums over a group of lines: all that are cited, all that are named, all there are."""
+    for group in _groups(pool) or ([pool] if ids is not None and 1 < len(pool) <= 5 else []):
+        if not _fits(read, group[0]) or not _speaks_of(near, group[0], facts):
+            continue
+        if near.years and group[0].meaning.years and not group[0].meaning.years & near.years:
+            continue
+        choices = [group]
+        named = [one for one in group if one.names & near.names]
+        if 1 < len(named) < len(group):
+            choices.append(named)
+        if ids is not None and len(group) <= 5:
+            choices += [list(some) for n in (2, 3, 4) for some in combinations(group, n) if n < len(group)]
+        for some in choices:
+            total = sum(one.fact.value for one in some)
+            if read.states(abs(total)) and (not read.sign or (total < 0) == (read.sign < 0)):
+                evidence = list(dict.fromkeys(one.fact.id for one in some))
+                yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
+    if ids is None:
+        for group in _groups(facts.entries):
+            total = sum(one.fact.value for one in group)
+            if _fits(read, group[0]) and _speaks_of(near, group[0], facts) and read.states(abs(total)):
+                if near.measures and group[0].meaning.measures and not near.measures & group[0].meaning.measures:
+                    continue
+                evidence = list(dict.fromkeys(one.fact.id for one in group))
+                yield Derived("sum", evidence, "sum of " + ", ".join(evidence))

@@ -1,0 +1,508 @@
+"""What the evidence says, number by number: of a case, or of anybody's list of labelled numbers.
+
+An id has as many facts as its evidence has numbers. In a plain list all meaning is in the label: the measure, the year,
+the horizon; `meaning` reads it once.
+"""
+
+import re
+import weakref
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from datetime import date
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, FiniteFloat, model_validator
+
+from riskscribe import policy as rules
+from riskscribe.case import (
+    ID_PATTERN,
+    Backtest,
+    Case,
+    Change,
+    Component,
+    Counterparty,
+    Evidence,
+    Limit,
+    Note,
+    PnL,
+    Position,
+    Stress,
+    ValueAtRisk,
+)
+from riskscribe.errors import InputError
+from riskscribe.evaluate.numbers import (
+    DURATIONS,
+    MONEY,
+    UNITS,
+    Read,
+    bounded,
+    normalise,
+    read_unit,
+    scan,
+)
+from riskscribe.evaluate.prose import lexicon, lower, read_words
+from riskscribe.files import validate
+from riskscribe.prompt import thresholds
+
+_ID = re.compile(ID_PATTERN)
+INSTRUMENT = re.compile(
+    r"\b(?:call|put|forward|future|swap|swaption|option|cap|floor|bond|tenor|maturity)s?\b"
+    "|看涨|看跌|远期|期货|互换|期权|期限",
+    re.IGNORECASE,
+)
+
+
+class Fact(BaseModel):
+    """One number that a piece of evidence supports; an id has as many facts as its evidence has numbers.
+
+    A person gives id and value, perhaps label, unit and currency. Their unit may be written as a number's suffix is,
+    "%", "USD m" or "亿元": it is stored as percent, bp, days, money, ... with the scale applied to `value`.
+    """
+
+    id: str
+    label: str = ""
+    value: FiniteFloat
+    unit: str | None = None
+    currency: str | None = None
+    role: str = "value"
+    signed: bool = True  # False: a magnitude, told without its sign
+    exact: bool = False  # True: never rounded (dates, counts, numbers inside a text)
+    everywhere: bool = False  # True: may be told beside any citation
+    beside: tuple[str, ...] = ()  # other ids beside whose citation it may be told: the horizon of a VaR limit
+    trusted: bool = True
+    boundaries: tuple[float, ...] = ()  # values that a quote must not be rounded across
+    about: tuple[str, ...] = ()  # names of what it is about: a scenario, a risk factor, the scope of a limit
+
+    @model_validator(mode="after")
+    def _read_unit(self):
+        unit = (self.unit or "").strip()
+        if unit in (*MONEY, *UNITS, "date", "count", "year"):
+            return self
+        read = _unit(unit)
+        if read is None or not unit:
+            self.unit = "money" if self.currency else None
+            return self
+        self.unit, self.value = read.unit, bounded(self.value * read.value)
+        if len(read.currencies) == 1:
+            self.currency = self.currency or min(read.currencies)
+        return self
+
+    def __str__(self):
+        unit = {"percent": " %", "money": f" {self.currency or ''}", "date": "", None: ""}.get(
+            self.unit, f" {self.unit}"
+        )
+        return f"{self.id} {self.label}".rstrip() + f" ({self.value:,.10g}{unit.rstrip()})"
+
+
+@lru_cache(maxsize=512)
+def _unit(unit: str) -> Read | None:
+    return read_unit(unit)
+
+
+# --- what a label says
+
+
+class Meaning(NamedTuple):
+    """A label read: lexicon measures and qualities, the other words as names, and the time it speaks of.
+
+    `horizon` is in days, `confidence` in percent; `numbers` are the ones in the label. `unit` is one that the label
+    states in brackets, "Revenue (USD m)".
+    """
+
+    measures: frozenset[str] = frozenset()
+    qualities: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    years: frozenset[int] = frozenset()
+    quarters: frozenset[str] = frozenset()
+    dates: frozenset[float] = frozenset()
+    previous: bool = False
+    current: bool = False
+    horizon: float | None = None
+    confidence: float | None = None
+    numbers: tuple[Read, ...] = ()
+    unit: Read | None = None
+
+    @property
+    def line(self) -> tuple:
+        """What a series has in common: everything but the time."""
+        return self.measures, self.qualities & _KINDS, self.names, self.horizon, self.confidence
+
+
+_KINDS = frozenset({"limit", "budget", "gross", "net", "growth", "rate", "change", "average", "headroom", "excess"})
+_IN_BRACKETS = re.compile(r"[(（]([^()（）]{1,40})[)）]|(?:,|，|;)\s?(?:in\s)?([^,，;]{1,24})$|\b(in\s[^,()]{1,24})$")
+_PLAIN_WORDS = frozenset(
+    "of the and for in at by to a an as on per from with value amount figure number ended end ending fiscal year fy"
+    " reported million billion thousand total usd eur gbp jpy cny cnh hkd rmb line item note audited unaudited"
+    " consolidated group company full month december november october september august july june may april march"
+    " february january jan feb mar apr jun jul aug sep oct nov dec q h is was were are be been it its this that these"
+    " those which who we our their his her or s t than then also both each vs day d period before after excluding"
+    " including attributable basis date".split()
+)
+_PLAIN_CHARS = frozenset(
+    "的年月日度期末初额值数和与及其为在于中从由至到较占元万亿（）()、，。：:合计共金额个百分点以上下达是了有将被对比本公司集团"
+)
+
+
+@lru_cache(maxsize=4096)
+def meaning(label: str) -> Meaning:
+    """Reads a label. Cached: the same labels come with every text."""
+    plain = normalise(label)
+    reads = tuple(scan(plain))
+    words = read_words(plain)
+    measures, qualities, quarters, names = set(), set(), set(), set()
+    previous = current = False
+    for term in words.terms:
+        if term.tag == "measures":
+            measures.add(term.name)
+        elif term.tag == "qualities":
+            qualities.add(term.name)
+        elif term.tag == "quarters":
+            quarters.add(term.name)
+        elif term.tag == "previous" and term.name == "strong":
+            previous = True
+        elif term.tag == "current":
+            current = True
+        elif term.tag == "sum" and plain[term.start : term.end].lower() in ("total", "合计", "总计", "总额"):
+            names.add("total")
+    names |= {word for word in _names(words.rest)}
+    years = {_year(one) for one in reads if one.kind in ("year", "period", "date")} - {0}
+    for one in reads:
+        if one.kind == "period":
+            quarters |= {quarter(plain[slice(*one.span)])} - {""}
+    horizon = next((one.value * DURATIONS[one.unit] for one in reads if one.unit in DURATIONS and not one.kind), None)
+    if horizon is None and {"var", "es"} & measures and re.search(r"\bdaily\b|日度|单日", plain, re.IGNORECASE):
+        horizon = 1.0
+    confidence = None
+    if {"var", "es"} & measures:
+        confidence = next((one.value for one in reads if one.unit == "percent" and one.value > 50), None)
+    if measures - set(lexicon()["loose"]) and "net" in qualities and "net" not in plain.lower().split():
+        pass
+    return Meaning(
+        frozenset(measures), frozenset(qualities), frozenset(names), frozenset(years), frozenset(quarters),
+        frozenset(one.value for one in reads if one.kind == "date"), previous, current, horizon, confidence, reads,
+        _label_unit(plain),
+    )  # fmt: skip
+
+
+def _label_unit(plain: str) -> Read | None:
+    """The unit a label states in brackets or behind a comma."""
+    for match in _IN_BRACKETS.finditer(plain):
+        read = _unit(next(one for one in match.groups() if one))
+        if read is not None and read.unit is not None:
+            return read
+    return None
+
+
+def _year(read: Read) -> int:
+    value = int(read.value)
+    return value // 10000 if read.kind == "date" else value
+
+
+def quarter(text: str) -> str:
+    """Q1 of "Q1 2024" and "1Q24"; empty for a whole year."""
+    match = re.search("([1-4])Q|Q([1-4])|([12])H|H([12])|(9)M", text, re.IGNORECASE)
+    if not match:
+        return ""
+    q1, q2, h1, h2, nine = match.groups()
+    return f"Q{q1 or q2}" if q1 or q2 else "9M" if nine else f"H{h1 or h2}"
+
+
+def _names(rest: list[tuple[int, str]]) -> Iterator[str]:
+    """The words that tell one line from another: Latin words, runs of Chinese characters."""
+    run, at = "", -2
+    for start, word in [*rest, (-9, "")]:
+        if word > "一" and word not in _PLAIN_CHARS:
+            if start == at and run:
+                run += word
+            else:
+                if len(run) > 1:
+                    yield run
+                run = word
+            at = start + 1
+            continue
+        if len(run) > 1:
+            yield run
+        run = ""
+        if word and word.isascii() and word not in _PLAIN_WORDS and len(word) > 1:
+            yield singular_name(word)
+
+
+def singular_name(word: str) -> str:
+    """A name without the ending by which it is used as an adjective's owner ("Asia's", "segments")."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+class Entry(NamedTuple):
+    """A fact with what its label means."""
+
+    order: int
+    fact: Fact
+    size: float
+    meaning: Meaning
+    names: frozenset[str]
+
+
+class Facts(list[Fact]):
+    """Facts with an index: by id, by size, by the line and the names they belong to.
+
+    `of_case` tells a case's facts, whose roles say what a label says elsewhere.
+    """
+
+    def __init__(self, facts: Iterable[Fact], of_case: bool = False):
+        super().__init__(facts)
+        self.of_case = of_case
+        phrases = sorted({lower(name) for one in self for name in one.about}, key=lambda one: (-len(one), one))
+        self.phrases = phrases
+        self.entries: list[Entry] = []
+        self.by_id: dict[str, list[Entry]] = {}
+        self.rivals: dict[frozenset[str], set[frozenset[str]]] = {}
+        self.everywhere: list[Entry] = []
+        self.beside: dict[str, list[Entry]] = {}
+        vocabulary: set[str] = set()
+        for order, one in enumerate(self):
+            said = _EMPTY if one.role == "text" or (one.exact and of_case) else meaning(one.label)
+            names = frozenset(lower(name) for name in one.about) if of_case else said.names
+            entry = Entry(order, one, abs(one.value), said, names)
+            self.entries.append(entry)
+            self.by_id.setdefault(one.id, []).append(entry)
+            if one.everywhere:
+                self.everywhere.append(entry)
+            for name in one.beside:
+                self.beside.setdefault(name, []).append(entry)
+            if not of_case:
+                vocabulary |= names
+                self.rivals.setdefault(said.measures, set()).add(names)
+        self.vocabulary = frozenset(vocabulary)
+        self.chinese_names = tuple(
+            sorted((one for one in vocabulary if not one.isascii()), key=lambda one: (-len(one), one))
+        )
+        ordered = sorted(self.entries, key=lambda one: one.size)
+        self._sizes = [one.size for one in ordered]
+        self._ordered = ordered
+        self.ids = frozenset(self.by_id)
+        self.dated = of_case or any(one.unit == "date" for one in self)
+        self.lasting = of_case or any(one.unit in DURATIONS for one in self)
+
+        self._series: dict[tuple, list[Entry]] | None = None
+        self._kinds: dict[str, frozenset[str]] = {}
+        self._times: list[Entry] | None = None
+
+    def series(self, entry: Entry) -> list[Entry]:
+        """The entries of the same line at other times, itself among them, earlier ones first."""
+        if self._series is None:
+            self._series = {}
+            for one in self.entries:
+                self._series.setdefault(self._line(one), []).append(one)
+            for found in self._series.values():
+                found.sort(key=when)
+        return self._series.get(self._line(entry), [entry])
+
+    def _line(self, entry: Entry) -> tuple:
+        fact, said = entry.fact, entry.meaning
+        if not self.of_case:
+            return said.line, fact.unit, fact.currency
+        role = fact.role if fact.role not in ("value", "previous", "utilisation") else ""
+        return fact.id, said.measures, said.qualities & _KINDS, fact.unit, fact.currency, role
+
+    def is_latest(self, entry: Entry) -> bool:
+        """Whether the evidence has an earlier value of the same line and no later one."""
+        found = self.series(entry)
+        return len(found) > 1 and when(found[0])[0] < when(entry)[0] == when(found[-1])[0]
+
+    def names_like(self, evidence_id: str) -> frozenset[str]:
+        """The names of all evidence of the same kind as this id."""
+        kind = evidence_id.partition("-")[0]
+        if kind not in self._kinds:
+            names = (name for one in self.entries if one.fact.id.startswith(kind + "-") for name in one.names)
+            self._kinds[kind] = frozenset(names)
+        return self._kinds[kind]
+
+    def pool_of_times(self) -> list[Entry]:
+        """The entries that are dates or years."""
+        if self._times is None:
+            self._times = [one for one in self.entries if one.fact.unit == "date" or _may_be_year(one.fact)]
+        return self._times
+
+    def sized(self, low: float, high: float) -> list[Entry]:
+        """The entries whose size is in [low, high]."""
+        slack = 1e-9 * max(1.0, abs(high))
+        at = bisect_left(self._sizes, low - slack)
+        return self._ordered[at : bisect_right(self._sizes, high + slack)]
+
+
+_EMPTY = Meaning()
+
+
+def when(entry: Entry) -> tuple:
+    """The time of an entry, to compare it with others of its line."""
+    said, role = entry.meaning, entry.fact.role
+    year = max(said.years, default=0)
+    if said.previous and not said.years:
+        year = -1
+    return (year, max(said.quarters, default=""), max(said.dates, default=0.0), role != "previous"), entry.fact.id
+
+
+def _may_be_year(fact: Fact) -> bool:
+    return fact.unit is None and fact.role == "text" and 1900 <= fact.value < 2100 and fact.value.is_integer()
+
+
+_of_cases: dict[int, tuple[weakref.ref, tuple, Facts]] = {}
+
+
+def facts_of(case: Case) -> Facts:
+    """Every number the evidence of a case supports, id by id, with what the policy computes from it.
+
+    An amount in another currency is there a second time in the base currency. The facts of a case are kept while it
+    lives and no field of it or of its evidence is assigned.
+    """
+    state = (case.__dict__.copy(), [one.__dict__.copy() for one in case.evidence])
+    key = id(case)
+    kept = _of_cases.get(key)
+    if kept is not None and kept[0]() is case and kept[1] == state:
+        return kept[2]
+    facts = Facts(_facts_of(case), of_case=True)
+    _of_cases[key] = (weakref.ref(case, lambda _: _of_cases.pop(key, None)), state, facts)
+    return facts
+
+
+def _facts_of(case: Case) -> list[Fact]:
+    """Every number the evidence of a case supports, id by id, with what the policy computes from it.
+
+    An amount in another currency is there a second time in the base currency.
+    """
+    whole = {"id": case.case_id, "everywhere": True}
+    today = int(case.as_of.strftime("%Y%m%d"))
+    covered, bounds = rules.coverage_pct(case), (80.0, 95.0, 100.0)
+    facts = [
+        Fact(label="as-of date", value=today, unit="date", role="as_of", exact=True, **whole),
+        Fact(label="coverage", value=covered, unit="percent", role="coverage", boundaries=bounds, **whole),
+        *(Fact(label=f"{name} rate", value=rate, role="fx", **whole) for name, rate in case.fx.items()),
+    ]
+    for item in case.evidence:
+        facts += [*_fields(item, case), *_in_words(item)]
+        if isinstance(item, ValueAtRisk):
+            facts += _horizon(item, case)
+    for one in list(facts):
+        if one.unit in MONEY and one.currency in case.fx:
+            converted = {"value": bounded(case.in_base(one.value, one.currency)), "currency": case.base_currency}
+            facts.append(one.model_copy(update=converted))
+    return facts
+
+
+def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
+    """The numeric fields of one evidence item."""
+
+    about = _about(item)
+
+    def fact(label: str, value: float | None, unit: str = "money", *, currency: str | None = None, **more):
+        if value is not None:
+            currency = (currency or getattr(item, "currency", None)) if unit in MONEY else None
+            yield Fact(
+                id=item.id, label=label, value=bounded(value), unit=unit, currency=currency, about=about, **more
+            )
+
+    match item:
+        case Limit():
+            unsigned = {"unit": item.unit, "signed": False}
+            yield from fact(f"{item.measure} used", item.value, **unsigned)
+            yield from fact(f"{item.measure} hard limit", item.hard, **unsigned)
+            yield from fact(f"{item.measure} soft limit", item.soft, **unsigned)
+            yield from fact(f"previous {item.measure}", item.previous, role="previous", **unsigned)
+            share = {"unit": "percent", "signed": False, "boundaries": thresholds()}
+            yield from fact(f"{item.measure} utilisation", rules.utilisation_pct(item), role="utilisation", **share)
+            if item.previous is not None:
+                before = item.model_copy(update={"value": item.previous})
+                yield from fact(
+                    f"previous {item.measure} utilisation", rules.utilisation_pct(before), role="previous", **share
+                )
+            yield from fact("soft limit as share of hard", 100 * item.soft / item.hard, "percent", role="soft")
+            yield from fact("excess over hard", rules.excess(item) or None, role="excess", **unsigned)
+            yield from fact("reduction to soft", rules.reduction_to_soft(item) or None, role="reduction", **unsigned)
+            if item.temporary_increase:
+                yield from fact("temporary increase", item.temporary_increase.amount, **unsigned)
+            yield from fact("days open", item.days_open, "days", exact=True)
+            yield from fact(f"{item.measure} five days ago", item.five_days_ago, role="previous", **unsigned)
+        case ValueAtRisk():
+            loss = {"signed": False}
+            yield from fact(item.measure, item.value, **loss)
+            yield from fact(f"previous {item.measure}", item.previous, role="previous", **loss)
+            yield from fact(f"{item.measure} five days ago", item.five_days_ago, role="previous", **loss)
+            yield from fact("standard error", item.standard_error, **loss)
+            yield from fact("undiversified", item.undiversified, **loss)
+            yield from fact("windows", item.windows, "count", exact=True)
+            yield from fact("windows in the tail", item.tail_count, "count", exact=True)
+        case Component():
+            yield from fact("contribution", item.contribution)
+            yield from fact("previous contribution", item.previous, role="previous")
+            yield from fact("share", item.share_pct, "percent")
+            yield from fact("standalone", item.standalone, signed=False)
+        case Stress():
+            yield from fact("stress P&L", item.pnl)
+            yield from fact("previous stress P&L", item.previous, role="previous")
+        case Position():
+            yield from fact("MTM", item.mtm)
+            yield from fact("previous MTM", item.previous, role="previous")
+            yield from fact("standalone VaR", item.standalone_var, signed=False)
+            yield from fact("notional", item.notional, signed=False)
+            for greek in item.sensitivities:
+                yield from fact(greek.measure, greek.value, currency=greek.currency)
+        case PnL():
+            yield from fact(f"{item.measure} P&L", item.value)
+            yield from fact(f"previous {item.measure} P&L", item.previous, role="previous")
+        case Change():
+            yield from fact(f"{item.step} step", item.value, case.unit_of(item.of))
+        case Backtest():
+            yield from fact("exceptions", item.exceptions, "count", exact=True)
+            yield from fact("days", item.days, "days", exact=True)
+            yield from fact("confidence", item.confidence_pct, "percent", role="confidence")
+        case Counterparty():
+            yield from fact("exposure", item.exposure, signed=False)
+            yield from fact("collateral", item.collateral, signed=False)
+            yield from fact("threshold", item.threshold, signed=False)
+
+
+def _horizon(line: ValueAtRisk, case: Case) -> list[Fact]:
+    """Horizon and confidence of a VaR line, which qualify its limits, components and flags as well."""
+    beside = [one.id for one in case.of_kind(Limit) if one.measure == "var"]
+    for one in case.evidence:
+        if getattr(one, "of", None) == line.id or line.id in getattr(one, "affects", ()):
+            beside.append(one.id)
+    more = {"id": line.id, "beside": tuple(beside), "exact": True}
+    return [
+        Fact(label="confidence", value=line.confidence_pct, unit="percent", role="confidence", **more),
+        Fact(label="horizon", value=line.horizon_days, unit="days", role="horizon", **more),
+    ]
+
+
+def _in_words(item: Evidence) -> Iterator[Fact]:
+    """Dates, and numbers inside the words of an evidence item: strikes, tenors, shocks, the age of a quote."""
+    for text in _strings(item.model_dump(exclude={"id"})):
+        text = _ID.sub(" ", normalise(text))
+        for read in scan(text):
+            if read.ignored is None or read.kind == "period":
+                is_tenor = read.tenor is not None and INSTRUMENT.search(text)
+                value, unit = (read.tenor, "months") if is_tenor else (read.value, read.unit)
+                told = {"role": "text", "exact": True, "trusted": not isinstance(item, Note)}
+                yield Fact(id=item.id, label="text", value=value, unit=unit, **told)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
+    elif isinstance(value, str | date):
+        yield str(value)
+
+
+def _about(item: Evidence) -> tuple[str, ...]:
+    """The names by which prose calls an item."""
+    name = {Limit: "scope", Component: "factor", Stress: "scenario", Counterparty: "name"}.get(type(item))
+    return (getattr(item, name),) if name else ()
+
+
+def read_facts(evidence: Any, where: str) -> Facts:
+    """A person's evidence list `[{id, label, value, unit?, currency?}]`. Raises InputError naming the item."""
+    if not isinstance(evidence, list):
+        raise InputError(f"{where}: evidence must be a list of objects with id, label and value")
+    return Facts(validate(Fact, one, f"{where}: evidence {i}") for i, one in enumerate(evidence, start=1))

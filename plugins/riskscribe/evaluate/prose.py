@@ -1,0 +1,264 @@
+"""What stands around the numbers of a text: citations, sentences, and words that say what a number is about.
+
+The words are data: lexicon.yaml holds them in both languages.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from riskscribe.case import ID_PATTERN
+from riskscribe.evaluate.numbers import Read, normalise
+from riskscribe.files import read_yaml
+
+_BRACKETS = re.compile(r"\[([^\[\]]{1,400})\]")
+_ID = re.compile(rf"(?<![A-Za-z0-9-]){ID_PATTERN}(?![A-Za-z0-9-])")
+_ID_SHAPE = re.compile(rf"{ID_PATTERN}|[A-Z]{{2,6}}-(?=[A-Z]*[0-9])[A-Z0-9]{{1,10}}")
+_BARE_ID = re.compile(r"[A-Za-z]{1,6}[-_#]?[0-9]{1,5}[A-Za-z]?|[A-Za-z]{2,6}-[A-Za-z0-9]{1,10}")
+_TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
+_CLAUSE_END = re.compile(r"[。！？!?;；\n]|\.(?=\s|$)")
+# full stops that end no sentence
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:approx|ca|c|vs|no|nr|inc|ltd|corp|co|u\.s|u\.k|e\.g|i\.e|cf|est|mr|mrs|dr|st|jan|feb|mar|apr|jun|jul|aug"
+    r"|sept?|oct|nov|dec))$",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"(?:pv|cs|dv|spread)01|cet1|[a-z]+(?:&[a-z]+)?|[\u4e00-\u9fff]", re.IGNORECASE)
+
+
+class Term(NamedTuple):
+    """A word of the lexicon in a text: `tag` is its group, `name` its entry within the group."""
+
+    start: int
+    end: int
+    tag: str
+    name: str
+
+
+class Words(NamedTuple):
+    """The words of a text: those of the lexicon, and the rest in lower case with their place."""
+
+    terms: list[Term]
+    rest: list[tuple[int, str]]
+
+    def between(self, start: int, end: int) -> list[Term]:
+        """The terms that begin in text[start:end]."""
+        terms = self.terms
+        return terms[bisect_left(terms, (start,)) : bisect_left(terms, (end,))]
+
+    def rest_between(self, start: int, end: int) -> list[str]:
+        """The other words that begin in text[start:end]."""
+        rest = self.rest
+        return [word for _, word in rest[bisect_left(rest, (start,)) : bisect_left(rest, (end,))]]
+
+
+@cache
+def lexicon() -> dict[str, Any]:
+    """The words by group, as lexicon.yaml has them."""
+    return read_yaml(Path(__file__).with_name("lexicon.yaml"))
+
+
+_TABLES = ("loose", "rates", "quotients", "differences")  # these relate measures, they hold no words
+
+
+@cache
+def _phrases() -> tuple[dict[str, list], dict[str, list]]:
+    """First word (first character in Chinese) -> its phrases, the longest first, with their tags."""
+    tags: dict[str, list[tuple[str, str]]] = {}
+    for group, entries in lexicon().items():
+        if group in _TABLES:
+            continue
+        named = entries if isinstance(entries, dict) else {"": entries}
+        for name, phrases in named.items():
+            for phrase in phrases:
+                tags.setdefault(str(phrase), []).append((group, name))
+    latin: dict[str, list] = {}
+    chinese: dict[str, list] = {}
+    for phrase, found in tags.items():
+        if phrase.isascii():
+            words = tuple(singular(one[0]) for one in _matches(phrase.lower()))
+            latin.setdefault(words[0], []).append((words, tuple(found)))
+        else:
+            chinese.setdefault(phrase[0], []).append((phrase.lower(), tuple(found)))
+    for table in (latin, chinese):
+        for phrases in table.values():
+            phrases.sort(key=lambda one: -len(one[0]))
+    return latin, chinese
+
+
+def _matches(text: str) -> list[re.Match]:
+    return list(_WORD.finditer(text))
+
+
+@cache
+def singular(word: str) -> str:
+    """A word without its plural s."""
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def lower(text: str) -> str:
+    """The text in lower case, every character in its place."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(one if len(one.lower()) > 1 else one.lower() for one in text)
+
+
+def read_words(text: str) -> Words:
+    """The words of a normalised text whose ids are blanked."""
+    latin, chinese = _phrases()
+    small = lower(text)
+    found = [(one.start(), one.end(), one[0]) for one in _WORD.finditer(small)]
+    singulars = [singular(one[2]) for one in found]
+    terms: list[Term] = []
+    rest: list[tuple[int, str]] = []
+    i, count = 0, len(found)
+    while i < count:
+        start, end, word = found[i]
+        if word > "一":
+            for phrase, tags in chinese.get(word, ()):
+                if small.startswith(phrase, start):
+                    end = start + len(phrase)
+                    terms += [Term(start, end, tag, name) for tag, name in tags]
+                    break
+            else:
+                rest.append((start, word))
+            i += 1
+            while i < count and found[i][0] < end:
+                i += 1
+            continue
+        word = singulars[i]
+        for phrase, tags in latin.get(word, ()):
+            size = len(phrase)
+            if size == 1 or (tuple(singulars[i : i + size]) == phrase and found[i + size - 1][1] - start <= 12 * size):
+                end = found[i + size - 1][1]
+                terms += [Term(start, end, tag, name) for tag, name in tags]
+                i += size
+                break
+        else:
+            rest.append((start, word))
+            i += 1
+    return Words(terms, rest)
+
+
+class Citation(NamedTuple):
+    """Ids in brackets and where they stand."""
+
+    start: int
+    end: int
+    ids: tuple[str, ...]
+
+
+class Clause(NamedTuple):
+    """A sentence, or a part of one up to a semicolon, with its citations and numbers."""
+
+    start: int
+    end: int
+    citations: list[Citation]
+    reads: list[Read]
+
+
+def cited_ids(text: str, known: Iterable[str] = ()) -> list[str]:
+    """The evidence ids a text names, in brackets or not, each once.
+
+    Args:
+        text: prose of a report.
+        known: the ids of the evidence; whatever has an id's shape counts as well, so that invented ids are found.
+    """
+    plain = normalise(text)
+    _, citations = cut_ids(plain, frozenset(known))
+    return list(dict.fromkeys([name for one in citations for name in one.ids] + _ID.findall(plain)))
+
+
+def cut_ids(text: str, known: frozenset[str]) -> tuple[str, list[Citation]]:
+    """The text with every id blanked, so that its digits are no numbers, and the citations in brackets."""
+    citations, cuts = [], []
+    if "[" in text:
+        for match in _BRACKETS.finditer(text):
+            names = [one for one in re.split(r"[\s,，;；、&]+", match[1]) if one]
+            ids = tuple(one for one in names if one in known or _ID_SHAPE.fullmatch(one))
+            if not ids and names and all(_BARE_ID.fullmatch(one) for one in names):
+                ids = tuple(names)  # nothing but what looks like an id: an id that is no evidence
+            if ids:
+                citations.append(Citation(*match.span(), ids))
+            if len(ids) == len(names):
+                cuts.append(match.span())
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if not token.isalpha():
+            token = token.rstrip(".:-_")
+            if token in known or _ID_SHAPE.fullmatch(token):
+                cuts.append((match.start(), match.start() + len(token)))
+        elif len(token) > 1 and token in known and not token.islower():
+            cuts.append(match.span())
+    if not cuts:
+        return text, citations
+    pieces, at = [], 0
+    for start, end in sorted(cuts):
+        if start >= at:
+            pieces += [text[at:start], " " * (end - start)]
+            at = end
+    return "".join([*pieces, text[at:]]), citations
+
+
+def clauses(text: str, citations: list[Citation], reads: list[Read]) -> list[Clause]:
+    """Sentences, cut at semicolons too, each with its citations and numbers.
+
+    A citation behind a full stop ("VaR is 5m. [VAR-1] Stress ...") belongs to the sentence before it.
+    """
+    ends = []
+    for match in _CLAUSE_END.finditer(text):
+        if match[0] == "." and _ABBREVIATION.search(text, max(0, match.start() - 5), match.start()):
+            continue
+        ends.append(match.end())
+    ends.append(len(text))
+    found: list[Clause] = []
+    next_read = next_citation = 0
+    start = 0
+    for end in ends:
+        clause = Clause(start, end, [], [])
+        while next_citation < len(citations) and citations[next_citation].start < end:
+            one = citations[next_citation]
+            next_citation += 1
+            leads = not clause.citations and not text[start : one.start].strip()
+            behind = leads and bool(found) and found[-1].reads and not found[-1].citations
+            goes_on = text[one.end : end].strip()[:1].islower()
+            (found[-1] if behind and not goes_on else clause).citations.append(one)
+        while next_read < len(reads) and reads[next_read].span[0] < end:
+            clause.reads.append(reads[next_read])
+            next_read += 1
+        found.append(clause)
+        start = end
+    return found
+
+
+_JOINED = re.compile(r"(?:[\s,，、和及与&]|and){0,9}")
+
+
+def groups(clause: Clause, text: str) -> list[Citation]:
+    """The citations of a clause, neighbours ("[LIM-1], [VAR-2]") as one."""
+    found: list[Citation] = []
+    for one in clause.citations:
+        if found and _JOINED.fullmatch(text, found[-1].end, one.start):
+            one = Citation(found[-1].start, one.end, found.pop().ids + one.ids)
+        found.append(one)
+    return found
+
+
+def beside(read: Read, grouped: list[Citation], leads: bool) -> frozenset[str] | None:
+    """The ids beside a number: the next citation, or the last one where none follows; None without any.
+
+    Where the clause begins with a citation (`leads`: "[LIM-1] uses 5m"), the one before the number counts too.
+    """
+    if not grouped:
+        return None
+    at = bisect_left(grouped, (read.span[0],))
+    chosen = grouped[at : at + 1] or grouped[at - 1 : at]
+    if leads:
+        chosen = grouped[max(0, at - 1) : at + 1]
+    return frozenset(name for one in chosen for name in one.ids)
