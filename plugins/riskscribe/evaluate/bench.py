@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from inspect import signature
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate import mutations, tables
-from riskscribe.evaluate.grounding import Fact, Number, ground_report, ground_text, read_facts
+from riskscribe.evaluate.grounding import ground_report, ground_text, read_facts
 from riskscribe.evaluate.mutations import Edit, Gold
 from riskscribe.evaluate.score import score_answer
 from riskscribe.evaluate.tables import Table
@@ -180,7 +179,7 @@ def judge_tables(chosen: list[Table], kinds: set[str] | None = None) -> tuple[li
         facts, rows = prepared[item.table.table]
         bare = tables.uncited(item.text)
         begun = time.thread_time()
-        numbers = _ground(item.text, facts, lenient=not item.cited)
+        numbers = ground_text(item.text, facts, lenient=not item.cited)
         seconds["riskscribe"].append(time.thread_time() - begun)
         flagged = {"riskscribe": any(one.verdict == "unsupported" for one in numbers)}
         if (item.table.table, bare) not in known:
@@ -201,12 +200,6 @@ def judge_tables(chosen: list[Table], kinds: set[str] | None = None) -> tuple[li
         if flagged["riskscribe"] != item.fault:
             records[-1]["evidence"] = item.table.evidence()
     return records, {name: 1e6 * fmean(spent) for name, spent in seconds.items()}
-
-
-def _ground(text: str, facts: list[Fact], lenient: bool) -> list[Number]:
-    if "lenient" not in signature(ground_text).parameters:
-        return ground_text(text, facts)
-    return ground_text(text, facts, lenient=lenient)
 
 
 def _rows(table: Table) -> list[dict[str, Any]]:
@@ -254,7 +247,7 @@ def random_numbers(chosen: list[Table], count: int = 500, lines: int = 25) -> li
                 continue
             for mode, shape in (("strict", plain), ("lenient", share if percent else change)):
                 text = shape.format(label=row["label"], n=number)
-                numbers = _ground(text, facts, lenient=mode == "lenient")
+                numbers = ground_text(text, facts, lenient=mode == "lenient")
                 told = [one for one in numbers if text[slice(*one.span)].strip() in number]
                 records.append(
                     {"set": "random", "part": "all", "kind": mode, "fault": True, "language": language,
