@@ -6,6 +6,7 @@ that says what was wrong, where, and what would be right. Nothing is loaded befo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from riskscribe.report import Report
 
 
-def score(data: str | Path, predictions: str | Path, out: str | Path) -> dict[str, Any]:
+def score(data: str | Path, predictions: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
     """Score the reports of a predictions file and write records.jsonl and metrics.json into the folder `out`.
 
     Args:
         data: Cases, a line each (`case.schema.json`; a line may also name its `book`), or a split file of ours.
         predictions: A line a case: `{"case_id", "predict"}`, or LLaMA-Factory's generated_predictions.jsonl.
         out: Folder of the scored run; its name is the run's name in a comparison.
+        options: Passed on to riskscribe.evaluate.score.score_run: `text` for BLEU and ROUGE, `similarity`.
 
     Returns:
         What metrics.json holds: the rubric's version, hashes, and every metric by language, in percent with a 95 %
@@ -33,7 +35,7 @@ def score(data: str | Path, predictions: str | Path, out: str | Path) -> dict[st
     from riskscribe.evaluate.score import score_run
     from riskscribe.files import read_json
 
-    score_run(read_scored(Path(data)), Path(data), Path(predictions), Path(out))
+    score_run(read_scored(Path(data)), Path(data), Path(predictions), Path(out), **options)
     return read_json(Path(out) / "metrics.json")
 
 
@@ -58,16 +60,19 @@ def verify(case: Case | dict | Path, report: Report | dict | str | Path) -> list
 
     Args:
         case: A case, its JSON values, or the Path of a file with it.
-        report: A report, its JSON values, the Path of a file with it, or what a model wrote as a str. A str that is
-            no report is one finding, `unparseable`; the others raise InputError.
+        report: A report, its JSON values, what a model wrote as a str, or the Path of a file with any of these (or
+            with a report.json of `riskscribe report`). What is no report is one finding, `unparseable`.
     """
     from riskscribe.evaluate import verify as verification
+    from riskscribe.files import read_text
     from riskscribe.report import Report
 
     case = _case(case)
-    if isinstance(report, str):
-        return verification.verify_text(case, report)
-    return verification.verify(case, _load(Report, report, "report"))
+    if isinstance(report, Report):
+        return verification.verify(case, report)
+    if isinstance(report, Path):
+        report = verification.report_text(read_text(report))
+    return verification.verify_text(case, report if isinstance(report, str) else json.dumps(report))
 
 
 def ground(text: str, evidence: Case | Path | Iterable[dict[str, Any]], **options: Any) -> list[Number]:
@@ -92,17 +97,11 @@ def ground(text: str, evidence: Case | Path | Iterable[dict[str, Any]], **option
     return ground_text(text, facts, **options)
 
 
-def _case(value: Any) -> Case:
+def _case(value: Case | dict | Path) -> Case:
     from riskscribe.case import Case
+    from riskscribe.files import read_json, validate
     from riskscribe.policy import annotate
 
-    return annotate(_load(Case, value, "case"))
-
-
-def _load(model: type, value: Any, what: str) -> Any:
-    """A model from itself, its JSON values or the Path of a file with them."""
-    from riskscribe.files import read_json, validate
-
     if isinstance(value, Path):
-        return validate(model, read_json(value), str(value))
-    return value if isinstance(value, model) else validate(model, value, what)
+        value = validate(Case, read_json(value), str(value))
+    return annotate(value if isinstance(value, Case) else validate(Case, value, "case"))

@@ -10,7 +10,7 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.score import Scored
 from riskscribe.files import parse_json, read_json, read_text, validate
-from riskscribe.policy import assess
+from riskscribe.policy import annotate, assess
 
 
 class _Group(BaseModel):
@@ -46,7 +46,7 @@ def read_scored(path: Path) -> list[Scored]:
             raise InputError(f"{where}: case {case.case_id} was there before, as number {lines[case.case_id]}")
         lines[case.case_id] = number
         try:
-            assess(case)
+            assess(annotate(case))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         except (ValidationError, OverflowError):

@@ -8,7 +8,6 @@ nothing it says enters a metric, a total or a gate. It sends cases and reports t
 import json
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,9 +23,10 @@ from tqdm import tqdm
 
 from riskscribe.case import Case
 from riskscribe.errors import InputError
-from riskscribe.evaluate.compare import read_scores
+from riskscribe.evaluate.compare import read_run
 from riskscribe.evaluate.inputs import read_scored
-from riskscribe.evaluate.score import FATAL, Record, resample_books
+from riskscribe.evaluate.score import Record, resample_books
+from riskscribe.evaluate.statistics import bootstrap_interval
 from riskscribe.files import one_line, read_json, sha256, sha256_text, validate, write_json, write_lines
 from riskscribe.prompt import render_case
 
@@ -53,8 +53,8 @@ Say "tie" when neither is better."""
 # an end tag of ours, or <|im_end|> of a served model's template, would end the data
 _TAG = re.compile(r"<(?=[|｜/A-Za-z])")
 PROMPT_SHA256 = sha256_text(PROMPT)
-# a record's preference under the rubric, best criterion first
-RUBRIC_ORDER = "free of fatal errors, then schema valid, then fewer fatal findings, then fewer findings, else a tie"
+# which of two records the rubric prefers: what the headline says, then all it knows
+RUBRIC_ORDER = "free of fatal errors, then the higher weighted total, else a tie"
 
 Preference = Literal["a", "b", "tie"]
 SIDES: tuple[Preference, ...] = ("a", "b", "tie")
@@ -199,9 +199,8 @@ class Judge:
 def rubric_prefers(a: Record, b: Record) -> Preference:
     """Which of two records the rubric ranks higher, by RUBRIC_ORDER."""
 
-    def rank(one: Record) -> tuple:
-        fatal = sum(finding.code in FATAL for finding in one.findings)
-        return one.fatal_error_free, one.schema_valid, -fatal, -len(one.findings)
+    def rank(one: Record) -> tuple[bool, float]:
+        return one.fatal_error_free, round(one.total or 0.0, 9)
 
     return "tie" if rank(a) == rank(b) else "a" if rank(a) > rank(b) else "b"
 
@@ -235,24 +234,28 @@ def _share(count: int, n: int) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "count": count, "n": n}
 
 
+def _kappas(ruled: list[str], judged: list[str], weights: np.ndarray) -> np.ndarray:
+    """Cohen's kappa of every row of `weights` (draws, cases); NaN where both say one and the same thing."""
+    cells = [SIDES.index(x) * len(SIDES) + SIDES.index(y) for x, y in zip(ruled, judged, strict=True)]
+    tables = weights @ np.eye(len(SIDES) ** 2)[cells]
+    shares = (tables / tables.sum(axis=1, keepdims=True)).reshape(-1, len(SIDES), len(SIDES))
+    seen = np.trace(shares, axis1=1, axis2=2)
+    chance = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (seen - chance) / (1 - chance)
+
+
 def _kappa(ruled: list[str], judged: list[str], records: list[Record]) -> dict[str, Any]:
-    """Cohen's kappa with a bootstrap over books; None where both always say one and the same thing."""
+    """Cohen's kappa with a bootstrap over books; None where there is no case or nothing varies."""
     from sklearn.metrics import cohen_kappa_score
 
-    def value(weights: np.ndarray | None = None) -> float:
-        return float(cohen_kappa_score(ruled, judged, labels=list(SIDES), sample_weight=weights))
-
     found: dict[str, Any] = {"value": None, "low": None, "high": None}
-    if not ruled:
+    if len({*ruled, *judged}) < 2:
         return found
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore")  # kappa is 0/0 where nothing varies
-        if np.isnan(whole := value()):
-            return found
-        found["value"] = round(whole, 4)
-        if len({one.book for one in records}) > 1:  # one book leaves nothing to resample
-            low, high = np.nanpercentile([value(one) for one in resample_books(records)], [2.5, 97.5])
-            found |= {"low": round(float(low), 4), "high": round(float(high), 4)}
+    found["value"] = round(float(cohen_kappa_score(ruled, judged, labels=list(SIDES))), 4)
+    draws = _kappas(ruled, judged, resample_books(records))
+    if ends := bootstrap_interval(draws, len({one.book for one in records})):
+        found |= {"low": round(ends[0], 4), "high": round(ends[1], 4)}
     return found
 
 
@@ -340,15 +343,13 @@ def judge(a: Path, b: Path, data: Path, endpoint: Endpoint, out: Path) -> dict[s
     Raises InputError when the runs were not scored on the cases of `data`, and when the endpoint fails for good.
     """
     check_url(endpoint.url)
-    runs = [read_scores(Path(one)) for one in (a, b)]
-    digest = sha256(data) if Path(data).is_file() else None
-    cases = {one.case.case_id: one.case for one in read_scored(Path(data))}
-    for folder, (records, about) in zip((a, b), runs, strict=True):
-        other = sorted({one.case_id for one in records} ^ cases.keys())
-        if about.get("data_sha256") != digest or other:
-            raise InputError(f"{folder}: was not scored on {data}; score both runs on it first")
-    second = {one.case_id: one for one in runs[1][0]}
-    records = runs[0][0]
+    runs = [read_run(one) for one in (a, b)]
+    cases = {one.case.case_id: one.case for one in read_scored(data)}
+    digest = sha256(data)
+    for run in runs:
+        if run.about.get("data_sha256") != digest or run.records.keys() != cases.keys():
+            raise InputError(f"{run.folder}: was not scored on {data}; score both runs on it first")
+    records, second = list(runs[0].records.values()), runs[1].records
     asker = Judge(endpoint, Path(out) / "answers")
     replies: dict[str, list[Reply | None]] = {}
     jobs = []
@@ -375,7 +376,7 @@ def judge(a: Path, b: Path, data: Path, endpoint: Endpoint, out: Path) -> dict[s
         "runs": {"a": str(a), "b": str(b)},
         "data": Path(data).stem,
         "data_sha256": digest,
-        "rubric": runs[0][1].get("rubric"),
+        "rubric": runs[0].about.get("rubric"),
         "rubric_order": RUBRIC_ORDER,
         "endpoint": endpoint.url,
         "model": endpoint.model,
