@@ -254,9 +254,7 @@ def apply(case: Case, report: Report, official: Assessment, review: Review) -> t
     known |= {(field, None) for field in JUDGEMENTS}
     for place in chosen:
         if place not in known:
-            raise InputError(
-                f"review: {_place(*place)} is no sentence of this report; review the page of this version"
-            )
+            raise InputError(f"review: {_place(*place)} is not in this report; review the page of this version")
     if not texts["summary"]:
         raise InputError("review: every sentence of the summary is rejected; a report needs one: edit it instead")
     made["summary"] = texts["summary"]

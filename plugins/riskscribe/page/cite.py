@@ -19,7 +19,6 @@ class Span(NamedTuple):
     start: int
     end: int
     kind: str
-    why: str = ""
 
 
 def bracket(ids: Iterable[str]) -> str:
@@ -58,9 +57,9 @@ def _html_piece(span: Span, part: str, unknown: str) -> Markup:
         case "unknown":
             return Markup("<mark>{0} {1} ({2})</mark>").format(WARN, part, unknown)
         case "number":
-            return Markup('<mark title="{2}">{0} {1}</mark>').format(WARN, visible(part), visible(span.why))
+            return Markup("<mark>{0} {1}</mark>").format(WARN, visible(part))
         case "supported":
-            return Markup('<span class="number" title="{1}">{0}</span>').format(visible(part), visible(span.why))
+            return Markup('<span class="number">{0}</span>').format(visible(part))
     return escape(visible(part))
 
 
