@@ -311,6 +311,7 @@ def _of(key: str, name: str, right: str, of: str, about: str, **options) -> Metr
 _WORSE = {"higher_is_better": False}
 METRICS = [
     _flag("fatal_error_free", "Free of fatal errors", lambda one: one.fatal_error_free),
+    _flag("finding_free", "Free of any finding", lambda one: not one.findings),
     Metric("total", "Weighted total", _where_given("total")),
     _flag("schema_valid", "Schema valid", lambda one: one.schema_valid, about="report"),
     _flag("schema_valid_repaired", "Schema valid after repair", lambda one: one.repaired_valid, about="report"),
@@ -422,7 +423,9 @@ def scores(record: Record, answers: dict[str, str] | None = None) -> dict[str, S
     reasons = {
         about: "; ".join(line for code in codes for line in wrong.get(code, ())) for about, codes in ABOUT.items()
     }
-    fatal = "; ".join(f"{one.code}: {one.message}" for one in record.findings if one.fatal)
+    fatal, every = (
+        "; ".join(f"{one.code}: {one.message}" for one in record.findings if one.fatal >= least) for least in (1, 0)
+    )
     answers = answers or {}
     found = {}
     for metric in [*METRICS, *TEXT_METRICS]:
@@ -437,7 +440,7 @@ def scores(record: Record, answers: dict[str, str] | None = None) -> dict[str, S
         elif not record.schema_valid and metric.about not in ("", "report"):
             why = "no report to read"
         else:
-            why = reasons[metric.about] or (fatal if metric.key.startswith("fatal") else "")
+            why = reasons[metric.about] or {"fatal_error_free": fatal, "finding_free": every}.get(metric.key, "")
         metadata = {"right" if metric.higher_is_better else "wrong": top, "of": bottom}
         found[metric.key] = Score(
             value=value, answer=answers.get(metric.about, ""), explanation=why, metadata=metadata

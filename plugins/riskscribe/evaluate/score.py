@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from riskscribe.case import Case, Component
 from riskscribe.errors import InputError
 from riskscribe.evaluate import text as wording
+from riskscribe.evaluate.log import note_scoring
 from riskscribe.evaluate.metrics import (
     METRICS,
     RUBRIC,
@@ -476,6 +477,8 @@ def score_run(
 ) -> list[Record]:
     """Score a predictions file against the rows of the split file `data` and write the scores with both hashes.
 
+    A scoring of a test split is logged and counted (log.py).
+
     Args:
         rows: the cases; what `data` knows of their notes and gold reports is added.
         data: the split file.
@@ -491,6 +494,7 @@ def score_run(
         add_text_scores(records, rows, similarity=similarity, model=model)
     about = {"data": data.stem, "data_sha256": sha256(data), "predictions_sha256": sha256(predictions)}
     write_scores(out, records, about)
+    note_scoring(data, predictions, out, RUBRIC)
     return records
 
 
