@@ -81,9 +81,11 @@ def claims_of(
         numbers: the verdicts on its numbers, in order.
         facts: the evidence.
     """
-    terms = sentence.terms
+    if facts.of_case and sentence.grouped:
+        yield from _limits(text, sentence, numbers, facts)
+    terms = sentence.terms if numbers else []
     tags = {one.tag for one in terms}
-    if not tags & _COMPARING and not facts.of_case:
+    if not tags & _COMPARING:
         return
     entries = [_entry(sentence, i, one, facts) for i, one in enumerate(numbers)]
     values = [
@@ -103,8 +105,6 @@ def claims_of(
             yield from _parts(text, sentence, terms, entries, values)
         if "respectively" in tags:
             yield from _ordered(text, sentence, terms, entries, values, facts)
-    if facts.of_case and sentence.grouped:
-        yield from _limits(text, sentence, numbers, facts)
 
 
 _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})

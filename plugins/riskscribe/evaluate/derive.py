@@ -114,8 +114,11 @@ def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
         rank = (len(own & names), -len(own - names))
         ranked.append((entry, rank))
         best[said.measures] = max(best.get(said.measures, rank), rank)
-    kept = [entry for entry, rank in ranked if rank == best[entry.meaning.measures] or rank[0] > 0]
-    return kept
+    return [
+        entry
+        for entry, rank in ranked
+        if rank == best[entry.meaning.measures] or rank[0] > 0 or not entry.names - {"total"}
+    ]
 
 
 def _comparable(one: Entry, two: Entry) -> bool:
@@ -159,13 +162,13 @@ def _candidates(
     if unit == "percent":
         if tags & _MOVES:
             yield from _changes(read, near, facts, pool, tags, ids, relative=True)
-        if tags & {"share", "times"} or near.measures & _QUOTIENTS.keys():
-            yield from _parts(read, near, facts, pool, ids)
+        if not near.moves_by and (tags & {"share", "times"} or near.measures & _QUOTIENTS.keys()):
+            yield from _parts(read, near, facts, pool, ids, sentence)
     elif unit in ("points", "bp"):
         if tags & (_MOVES | {"beyond", "short"}):
             yield from _changes(read, near, facts, pool, tags, ids)
     elif unit == "ratio":
-        yield from _multiples(read, near, facts, pool, ids)
+        yield from _multiples(read, near, facts, pool, ids, sentence)
     elif unit is None or unit in MONEY or unit == "index":
         if tags & _MOVES:
             yield from _changes(read, near, facts, pool, tags, ids)
@@ -174,7 +177,7 @@ def _candidates(
         if "sum" in tags:
             yield from _sums(read, near, facts, pool, ids, sentence)
         if unit is None and abs(read.value) < 1000 and read.half < 1 and "times" in tags:
-            yield from _multiples(read, near, facts, pool, ids)
+            yield from _multiples(read, near, facts, pool, ids, sentence)
 
 
 _QUOTIENTS: dict[str, list[str]] = lexicon()["quotients"]
@@ -223,28 +226,26 @@ def _changes(
             continue
         if near.years and later.meaning.years and not (later.meaning.years | earlier.meaning.years) & near.years:
             continue
-        a, b = earlier.fact.value, later.fact.value
-        for a, b, sure in ((a, b, ordered), (b, a, False)) if not ordered else ((a, b, True),):
-            if relative:
-                if not a:
-                    continue
-                change, what = 100.0 * (b - a) / abs(a), "percent change"
-            else:
-                change, what = b - a, "difference"
-                if read.unit == "bp" and one.fact.unit == "percent":
-                    change *= 100.0
+        # without a known order of time either may be the earlier
+        for first, last in ((earlier, later),) if ordered else ((earlier, later), (later, earlier)):
+            before, after = first.fact.value, last.fact.value
+            if relative and not before:
+                continue
+            change = 100.0 * (after - before) / abs(before) if relative else after - before
+            if read.unit == "bp" and one.fact.unit == "percent":
+                change *= 100.0
             if not read.states(abs(change)):
                 continue
-            losses = a < 0 and b < 0
-            direction = _direction(tags, near)
             rising = change > 0
-            right = direction is None or rising == (direction == "up") or (losses and rising != (direction == "up"))
+            direction = _direction(tags, near)
+            right = direction is None or rising == (direction == "up") or (before < 0 and after < 0)
             if read.sign:
                 right = rising == (read.sign > 0) or (read.sign > 0 and direction == "down")
-            evidence = [earlier.fact.id, later.fact.id]
-            told = f"{what} of {earlier.fact} and {later.fact}"
-            if right or not sure:
-                yield Derived(what, list(dict.fromkeys(evidence)), told)
+            what = "percent change" if relative else "difference"
+            evidence = list(dict.fromkeys((first.fact.id, last.fact.id)))
+            told = f"{what} of {first.fact} and {last.fact}"
+            if right or not ordered:
+                yield Derived(what, evidence, told)
             else:
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
 
@@ -266,7 +267,7 @@ def _consecutive(earlier: Entry, later: Entry, near: Context, facts: Facts) -> b
     return not series
 
 
-def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence) -> Iterator[Derived]:
     """One amount as a percentage of another one of the same time."""
     quotients = [(set(_QUOTIENTS[one])) for one in near.measures if one in _QUOTIENTS]
     amounts = [one for one in pool if one.fact.unit in (None, "count") or one.fact.unit in MONEY]
@@ -281,32 +282,32 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> I
             pairs = [_QUOTIENTS[name] for name in near.measures if name in _QUOTIENTS]
             if not any(a in one.meaning.measures and b in two.meaning.measures for a, b in pairs):
                 continue
-        elif ids is None and not _part_of(one, two, near):
+        elif ids is None and not _part_of(one, two, near, sentence):
             continue
         yield Derived("percent", [one.fact.id, two.fact.id], f"percent: {one.fact} of {two.fact}")
-    if ids is None:
-        yield from _shares(read, near, facts, amounts)
+    yield from _shares(read, near, facts.entries if ids is None else pool, amounts)
 
 
-def _part_of(one: Entry, two: Entry, near: Context) -> bool:
+def _part_of(one: Entry, two: Entry, near: Context, sentence: Sentence) -> bool:
     """Whether a sentence names both: a line of the total, or a measure of another one."""
     a, b = one.meaning, two.meaning
     if a.measures == b.measures:
         return bool(one.names & near.names) and (one.names != two.names)
     named = {term.name for term in (*near.left, *near.right) if term.tag == "measures"}
-    return bool(a.measures & (named | near.measures)) and bool(b.measures & named)
+    said = {term.name for term in sentence.terms if term.tag == "measures"}
+    return bool(a.measures & (said | near.measures)) and bool(b.measures & named)
 
 
-def _shares(read: Read, near: Context, facts: Facts, pool: list[Entry]) -> Iterator[Derived]:
+def _shares(read: Read, near: Context, among: list[Entry], pool: list[Entry]) -> Iterator[Derived]:
     """One line as a percentage of the sum of its group."""
-    for group in _groups(facts.entries):
+    for group in _groups(among):
         total = sum(one.fact.value for one in group)
         for one in group:
             if total and one in pool and one.names & near.names and read.states(abs(100.0 * one.fact.value / total)):
                 yield Derived("percent", [one.fact.id], f"percent: {one.fact} of the sum of its group")
 
 
-def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence) -> Iterator[Derived]:
     """How many times one amount is another."""
     for one, two in permutations(pool, 2):
         if not two.fact.value or not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
@@ -316,7 +317,7 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) 
         line = _same_line(one, two, facts)
         if line and when(one)[0] < when(two)[0]:
             continue  # "twice last year's" is the later of the earlier
-        if ids is None and not line and not _part_of(one, two, near):
+        if ids is None and not line and not _part_of(one, two, near, sentence):
             continue
         if line and not _speaks_of(near, one, facts):
             continue

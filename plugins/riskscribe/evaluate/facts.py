@@ -8,11 +8,12 @@ import re
 import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, FiniteFloat, model_validator
+from pydantic import BaseModel, FiniteFloat
 
 from riskscribe import policy as rules
 from riskscribe.case import (
@@ -53,7 +54,8 @@ INSTRUMENT = re.compile(
 )
 
 
-class Fact(BaseModel):
+@dataclass(slots=True)
+class Fact:
     """One number that a piece of evidence supports; an id has as many facts as its evidence has numbers.
 
     A person gives id and value, perhaps label, unit and currency. Their unit may be written as a number's suffix is,
@@ -62,7 +64,7 @@ class Fact(BaseModel):
 
     id: str
     label: str = ""
-    value: FiniteFloat
+    value: float = 0.0
     unit: str | None = None
     currency: str | None = None
     role: str = "value"
@@ -74,25 +76,36 @@ class Fact(BaseModel):
     boundaries: tuple[float, ...] = ()  # values that a quote must not be rounded across
     about: tuple[str, ...] = ()  # names of what it is about: a scenario, a risk factor, the scope of a limit
 
-    @model_validator(mode="after")
-    def _read_unit(self):
+    def __post_init__(self):
         unit = (self.unit or "").strip()
-        if unit in (*MONEY, *UNITS, "date", "count", "year"):
-            return self
-        read = _unit(unit)
-        if read is None or not unit:
+        if unit in _OWN_UNITS:
+            return
+        read = _unit(unit) if unit else None
+        if read is None:
             self.unit = "money" if self.currency else None
-            return self
+            return
         self.unit, self.value = read.unit, bounded(self.value * read.value)
         if len(read.currencies) == 1:
             self.currency = self.currency or min(read.currencies)
-        return self
 
     def __str__(self):
         unit = {"percent": " %", "money": f" {self.currency or ''}", "date": "", None: ""}.get(
             self.unit, f" {self.unit}"
         )
         return f"{self.id} {self.label}".rstrip() + f" ({self.value:,.10g}{unit.rstrip()})"
+
+
+_OWN_UNITS = frozenset((*MONEY, *UNITS, "date", "count", "year"))
+
+
+class _Given(BaseModel):
+    """A line of a person's evidence list."""
+
+    id: str
+    label: str = ""
+    value: FiniteFloat
+    unit: str | None = None
+    currency: str | None = None
 
 
 @lru_cache(maxsize=512)
@@ -176,8 +189,6 @@ def meaning(label: str) -> Meaning:
     confidence = None
     if {"var", "es"} & measures:
         confidence = next((one.value for one in reads if one.unit == "percent" and one.value > 50), None)
-    if measures - set(lexicon()["loose"]) and "net" in qualities and "net" not in plain.lower().split():
-        pass
     return Meaning(
         frozenset(measures), frozenset(qualities), frozenset(names), frozenset(years), frozenset(quarters),
         frozenset(one.value for one in reads if one.kind == "date"), previous, current, horizon, confidence, reads,
@@ -216,16 +227,24 @@ def _names(rest: list[tuple[int, str]]) -> Iterator[str]:
             if start == at and run:
                 run += word
             else:
-                if len(run) > 1:
-                    yield run
+                yield from _core(run)
                 run = word
             at = start + 1
             continue
-        if len(run) > 1:
-            yield run
+        yield from _core(run)
         run = ""
         if word and word.isascii() and word not in _PLAIN_WORDS and len(word) > 1:
             yield singular_name(word)
+
+
+_GENERIC = re.compile("(?:地区|区域|业务|板块|分部|市场|产品|事业部|部门|区|类)$")
+
+
+def _core(run: str) -> Iterator[str]:
+    """A Chinese name without the word for what it is a name of: 华东地区 is 华东."""
+    short = _GENERIC.sub("", run)
+    if len(short) > 1 or len(run) > 1:
+        yield short if len(short) > 1 else run
 
 
 def singular_name(word: str) -> str:
@@ -386,7 +405,7 @@ def _facts_of(case: Case) -> list[Fact]:
     for one in list(facts):
         if one.unit in MONEY and one.currency in case.fx:
             converted = {"value": bounded(case.in_base(one.value, one.currency)), "currency": case.base_currency}
-            facts.append(one.model_copy(update=converted))
+            facts.append(replace(one, **converted))
     return facts
 
 
@@ -477,22 +496,41 @@ def _horizon(line: ValueAtRisk, case: Case) -> list[Fact]:
 
 def _in_words(item: Evidence) -> Iterator[Fact]:
     """Dates, and numbers inside the words of an evidence item: strikes, tenors, shocks, the age of a quote."""
-    for text in _strings(item.model_dump(exclude={"id"})):
-        text = _ID.sub(" ", normalise(text))
-        for read in scan(text):
-            if read.ignored is None or read.kind == "period":
-                is_tenor = read.tenor is not None and INSTRUMENT.search(text)
-                value, unit = (read.tenor, "months") if is_tenor else (read.value, read.unit)
-                told = {"role": "text", "exact": True, "trusted": not isinstance(item, Note)}
-                yield Fact(id=item.id, label="text", value=value, unit=unit, **told)
+    trusted = not isinstance(item, Note)
+    for value in _words_of(item):
+        for number, unit in _numbers_in(value) if isinstance(value, str) else [(float(f"{value:%Y%m%d}"), "date")]:
+            yield Fact(item.id, "text", number, unit, role="text", exact=True, trusted=trusted)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _strings(one)
+def _words_of(value: Any) -> Iterator[str | date]:
+    """The texts and dates of an item, but for its id."""
+    if isinstance(value, BaseModel):
+        for name, one in value.__dict__.items():
+            if name not in _CODED and one is not None:
+                yield from _words_of(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _words_of(one)
     elif isinstance(value, str | date):
-        yield str(value)
+        yield value
+
+
+_CODED = frozenset({"id", "kind", "measure", "unit", "side", "authority", "status", "cause", "currency", "of", "step", "window"})
+_DIGIT = re.compile("[0-9０-９零一二两三四五六七八九十]|翻|half|third|quarter|twice|doubl|tripl", re.IGNORECASE)
+
+
+@lru_cache(maxsize=8192)
+def _numbers_in(text: str) -> tuple[tuple[float, str | None], ...]:
+    """Value and unit of the numbers of a text. Cached: books repeat their instruments and shocks every day."""
+    if not _DIGIT.search(text):
+        return ()
+    text = _ID.sub(" ", normalise(text))
+    found = []
+    for read in scan(text):
+        if read.ignored is None or read.kind == "period":
+            is_tenor = read.tenor is not None and INSTRUMENT.search(text)
+            found.append((read.tenor, "months") if is_tenor else (read.value, read.unit))
+    return tuple(found)
 
 
 def _about(item: Evidence) -> tuple[str, ...]:
@@ -505,4 +543,5 @@ def read_facts(evidence: Any, where: str) -> Facts:
     """A person's evidence list `[{id, label, value, unit?, currency?}]`. Raises InputError naming the item."""
     if not isinstance(evidence, list):
         raise InputError(f"{where}: evidence must be a list of objects with id, label and value")
-    return Facts(validate(Fact, one, f"{where}: evidence {i}") for i, one in enumerate(evidence, start=1))
+    given = (validate(_Given, one, f"{where}: evidence {i}") for i, one in enumerate(evidence, start=1))
+    return Facts(Fact(one.id, one.label, one.value, one.unit, one.currency) for one in given)

@@ -283,6 +283,21 @@ def _far_faults(read: Read, near: Context, facts: Facts) -> Iterator[_Fault]:
                 yield _Fault(4, f"wrong {word}: {fact}", f"wrong_{word}")
 
 
+def _of_size(read: Read, facts: Facts) -> list[Entry]:
+    """The facts whose size may be written as `read` is."""
+    if not read.bound:
+        low, high = read.low, read.high
+        size, slack = abs(read.value), 1e-9 * max(1.0, abs(read.value))
+        return [
+            one
+            for one in facts.sized(low, high)
+            if (abs(one.size - size) <= slack if one.fact.exact else low <= one.size < high or read.states(one.size))
+        ]
+    size = abs(read.value)
+    near = facts.sized(min(read.low, size - read.half), max(read.high, size + read.half))
+    return [one for one in near if _states(read, one)]
+
+
 def _states(read: Read, entry: Entry) -> bool:
     fact = entry.fact
     if read.states(entry.size, fact.exact):
@@ -308,10 +323,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     own = near.own_roles(facts)
     for one in readings:
         quoted: dict[str, int] = {}
-        size = abs(one.value)
-        for entry in facts.sized(min(one.low, size - one.half), max(one.high, size + one.half)):
-            if not _states(one, entry):
-                continue
+        for entry in _of_size(one, facts):
             fact = entry.fact
             allowed = near.allows(fact, own)
             fault = _fault(one, entry, near, facts)

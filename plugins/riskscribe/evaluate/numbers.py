@@ -131,7 +131,7 @@ _CALENDAR = re.compile(
     rf"|\b(?P<m4>{_MONTH})[\s-](?P<y4>(?:19|20)[0-9]{{2}})(?![0-9])"
     r"|(?<![0-9])(?P<y5>(?:19|20)[0-9]{2})(?:-(?P<m5>0[1-9]|1[0-2])(?![0-9%])|年(?P<m6>[0-9]{1,2})月)"
     r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)"
-    r"|(?P<period>(?<![A-Za-z0-9])(?:[1-4]Q|Q[1-4]|[12]H|H[12]|9M|FY|CY)(?:\s?['’]?(?:20)?[0-9]{2})?(?![0-9A-Za-z.%]))"
+    r"|(?P<period>(?<![A-Za-z0-9.,])(?:(?:[1-4]Q|Q[1-4]|[12]H|H[12]|FY|CY)(?:\s?['’]?(?:20)?[0-9]{2})?|9M\s?['’]?(?:20)?[0-9]{2})(?![0-9A-Za-z%]|\.[0-9]))"
     r"|(?<![0-9])(?P<y8>(?:19|20)[0-9]{2})(?:[/-](?P<span>[0-9]{2})(?![0-9%])|(?P<nian>年度?))"
     r"|(?<![0-9:])(?P<time>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)(?![0-9:])",
     re.IGNORECASE,
@@ -385,9 +385,8 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
         unit = unit or ("money" if currencies or scale_word else None)
     kind = ""
     if clean.isdigit() and len(digits) == 4 and clean[:2] in ("19", "20") and unit in (None, "years"):
-        following = text[end : end + 1]
         if not before and not scale_word and (unit is None or match["years"] == "年"):
-            kind, unit = "year", None if following != "年" else None
+            kind, unit = "year", None
     tenor = (
         float(clean)
         if scale_word in ("m", "M") and end - start <= 4 and len(clean) <= 3 and "." not in clean
@@ -508,8 +507,7 @@ def _calendar(match: re.Match) -> Read:
         year = int(digits[0]) + (2000 if len(digits[0]) == 2 else 0) if digits else 0
         return Read(span, float(year), 0.0, None, ignored="period", kind="period")
     if group["y8"]:
-        end = span[1] if group["span"] or group["nian"] else span[1]
-        return Read((span[0], end), float(year), 0.0, None, kind="year")
+        return Read(span, float(year), 0.0, None, kind="year")
     month = next((group[f"m{i}"] for i in (1, 2, 3, 4, 5, 6, 7) if group[f"m{i}"]), "0")
     number = int(month) if month.isdigit() else 1 + MONTHS.index(month[:3].lower())
     day = next((int(group[f"d{i}"]) for i in (1, 2, 3, 7) if group[f"d{i}"]), 0)
