@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskscribe.evaluate.parse import parse_report
+from riskscribe.evaluate.parse import REPAIR_LIMIT, parse_report, repair_report
 
 REPORT = {
     "schema_version": "1",
@@ -82,3 +82,60 @@ def test_no_damage_to_a_report_makes_it_raise(data):
     end = data.draw(st.integers(start, len(TEXT)))
     parsed = parse_report(TEXT[:start] + data.draw(st.text(max_size=5)) + TEXT[end:])
     assert (parsed.report is None) == (parsed.error is not None)
+
+
+# --- repaired, apart
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        TEXT[:-1],
+        f"Here is the report: {TEXT}",
+        f"```json\n{TEXT}\n```\nI hope it helps.",
+        f"```\n{TEXT}",
+        TEXT.replace('"escalate": true', "'escalate': True"),
+        TEXT.replace(', "summary"', ' "summary"'),
+        TEXT[:-1] + ",}",
+        "\ufeff" + TEXT,
+    ],
+)
+def test_what_json_repair_can_mend(text):
+    assert repair_report(text).report == parse_report(TEXT).report
+
+
+@pytest.mark.parametrize(
+    ("text", "is_json", "says"),
+    [
+        ("", False, "no object found"),
+        ("Risk is low.", False, "no object found"),
+        ("{}", True, "field schema_version"),
+        ("[]", True, "list"),
+        (TEXT.replace("126.0", '"126"'), True, "utilisation_pct"),
+        (TEXT.replace('"high"', '"High"'), True, "risk_level"),
+        (TEXT.replace("126.0", "NaN"), True, "utilisation_pct"),
+        (TEXT.replace('"risk_level": "high", ', ""), True, "risk_level"),
+        ("[" * 5_000, False, "beyond repair"),
+        ("x" * (REPAIR_LIMIT + 1), False, "longer than"),
+    ],
+)
+def test_repair_mends_the_json_and_nothing_else(text, is_json, says):
+    parsed = repair_report(text)
+    assert parsed.report is None and says in parsed.error and "\n" not in parsed.error
+    assert parsed.is_json is is_json
+
+
+def test_a_strict_parse_stays_strict():
+    fenced = f"```json\n{TEXT}\n```"
+    assert parse_report(fenced).report is None and repair_report(fenced).report is not None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_repair_never_raises(data):
+    start = data.draw(st.integers(0, len(TEXT)))
+    end = data.draw(st.integers(start, len(TEXT)))
+    for text in (TEXT[:start] + data.draw(st.text(max_size=5)) + TEXT[end:], data.draw(st.text(max_size=60))):
+        parsed = repair_report(text)
+        assert (parsed.report is None) == (parsed.error is not None)

@@ -1,5 +1,7 @@
 """Verification: a gold report is clean, and each way to be wrong has its finding."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from riskscribe.case import Case
 from riskscribe.data.gold import gold_report
 from riskscribe.errors import InputError
-from riskscribe.evaluate.verify import verify, verify_text
+from riskscribe.evaluate.verify import official_of, report_text, verify, verify_text
 from riskscribe.policy import default_policy
 from riskscribe.report import Report
 
@@ -252,3 +254,107 @@ def test_a_case_too_large_to_compute_is_bad_input(case, gold):
     huge = case(change={"LIM-AA": {"value": 1e308, "hard": 1e-9, "soft": 1e-9}})
     with pytest.raises(InputError, match="c-abcdef12"):
         verify(huge, Report.model_validate(gold))
+
+
+# --- what is fatal, other evidence, comparatives, language
+
+
+def fatal(case, gold, **changes) -> dict[str, bool]:
+    return {one.code: one.fatal for one in verify(case(), Report.model_validate(gold | changes))}
+
+
+def test_a_hard_breach_is_fatal_and_a_warning_is_not(case, gold, replaced):
+    hard, warning = gold["limit_breaches"]
+    assert fatal(case, gold, limit_breaches=[warning]) == {"missed_breach": True}
+    assert fatal(case, gold, limit_breaches=[hard]) == {"missed_breach": False}
+    assert fatal(case, gold, **replaced("limit_breaches", 0, status="warning")) == {"wrong_status": True}
+    assert fatal(case, gold, **replaced("limit_breaches", 1, status="unconfirmed")) == {"wrong_status": False}
+    assert fatal(case, gold, **replaced("limit_breaches", 1, status="breach")) == {"wrong_status": True}
+    assert fatal(case, gold, escalate=False) == {"escalation": False}
+    assert fatal(case, gold, limitations=[]) == {"missed_data_quality": True}
+
+
+def test_the_right_number_beside_the_wrong_id_has_its_own_finding(case, gold):
+    (finding,) = verify(case(), Report.model_validate(gold | {"summary": "The crash loses 2.583m [VAR-AA]."}))
+    assert (finding.code, finding.path, finding.fatal) == ("wrong_evidence", "summary", True)
+    assert "STR-AA" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("summary", "wrong"),
+    [
+        ("VaR rose to 850.0k from 799.96k the day before [VAR-AA].", False),
+        ("VaR fell to 850.0k from 799.96k the day before [VAR-AA].", True),
+        ("VaR从799.96k下降到850.0k [VAR-AA]。", True),
+    ],
+)
+def test_a_comparison_the_numbers_contradict(case, gold, summary, wrong):
+    found = verify(case(), Report.model_validate(gold | {"summary": summary}))
+    codes = [one.code for one in found if one.code != "wrong_language"]
+    assert codes == (["comparative"] if wrong else [])
+
+
+def test_prose_in_another_language(case, gold):
+    zh = {"summary": "账簿风险等级为严重，须上报风险负责人 [LIM-AA]。",
+          "limitations": ["行情陈旧，数据有待确认 [DQ-AA]。", "交易对手信息缺失 [DQ-BB]。"]}  # fmt: skip
+    assert fatal(case, gold, summary=zh["summary"]) == {}, "one text of many is a slip"
+    drivers = [one | {"statement": "SPX推高账簿风险 [CMP-AA]。"} for one in gold["key_drivers"]]
+    actions = [one | {"statement": "请处理该事项并确认 [LIM-AA]。"} for one in gold["recommended_actions"]]
+    assert fatal(case, gold, **zh, key_drivers=drivers, recommended_actions=actions) == {"wrong_language": False}
+    assert fatal(lambda: case().model_copy(update={"language": "zh"}), gold) == {"wrong_language": False}
+
+
+def test_the_policy_is_applied_once_a_case_and_never_to_another(case, gold):
+    one, other = case(), case(change={"LIM-AA": {"value": -1e6}})
+    assert official_of(one) is official_of(one)
+    assert official_of(other).assessment.risk_level != official_of(one).assessment.risk_level
+    calm = default_policy().model_copy(update={"severe_breach_pct": 200})
+    assert official_of(one, calm).assessment.risk_level == "high"
+    # more cases than are remembered: an id given again to another object is another case
+    for i in range(600):
+        again = one.model_copy(update={"case_id": f"c-{i:08d}"})
+        assert official_of(again).case.case_id == f"c-{i:08d}"
+
+
+def test_the_report_of_a_file(gold):
+    text = json.dumps(gold)
+    ours = {"envelope": {}, "official": {}, "model": gold}
+    assert report_text(text) == text
+    assert json.loads(report_text(json.dumps(ours))) == gold
+    assert report_text(json.dumps(ours | {"model": None, "raw": "no"})) == "no"
+    assert report_text(json.dumps(ours | {"model": None})) == ""
+    assert report_text("no") == "no" and report_text("[" * 100_000) == "[" * 100_000
+
+
+@pytest.fixture
+def run(case, gold, tmp_path):
+    """Runs `verify` on the case of `book` and a file with this content; gives exit code, output and error."""
+    from click.testing import CliRunner
+
+    from riskscribe.cli import main
+
+    (tmp_path / "case.json").write_text(case().model_dump_json(), encoding="utf-8")
+
+    def make(content: str, *options: str) -> tuple[int, str, str]:
+        (tmp_path / "report.json").write_text(content, encoding="utf-8")
+        found = CliRunner().invoke(
+            main, ["verify", *map(str, (tmp_path / "case.json", tmp_path / "report.json")), *options]
+        )
+        assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+        return found.exit_code, found.stdout, found.stderr
+
+    return make
+
+
+def test_exit_codes_and_lines(run, gold):
+    assert run(json.dumps(gold)) == (0, "", "")
+    assert run(json.dumps(gold), "--json")[:2] == (0, "[]\n")
+    code, out, _ = run(json.dumps(gold | {"risk_level": "low", "escalate": False}))
+    assert code == 1 and [line.partition(":")[0] for line in out.splitlines()] == ["understated", "escalation"]
+    code, out, _ = run(json.dumps(gold | {"risk_level": "low"}), "--json")
+    (finding,) = json.loads(out)
+    assert code == 1 and finding.keys() == {"code", "path", "message", "evidence", "fatal"}
+    for text in ("", "no report", "{}", "[" * 100_000, json.dumps(gold | {"escalate": "yes"})):
+        code, out, _ = run(text)
+        assert code == 2 and out.startswith("unparseable: ") and out.count("\n") == 1
+        assert [one["code"] for one in json.loads(run(text, "--json")[1])] == ["unparseable"]
