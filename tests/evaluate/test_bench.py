@@ -14,7 +14,7 @@ import pytest
 from riskscribe import policy as rules
 from riskscribe.case import DataQuality, Limit
 from riskscribe.errors import InputError
-from riskscribe.evaluate import bench, mutations, tables
+from riskscribe.evaluate import bench, mutations, statements, tables
 from riskscribe.prompt import limit_name
 from riskscribe.report import LEVELS
 
@@ -57,10 +57,10 @@ def test_a_changed_number_is_not_the_quantity_it_told(golds, kind):
     for gold, edit in drawn(golds, kind, harmless=False, count=8):
         name, what = edit.why.split()[:2]
         item = next(one for one in gold.case.evidence if one.id == name)
-        (told,) = [one for one in mutations.quantities(item, gold.case) if one.name == what]
+        (told,) = [one for one in statements.quantities(item, gold.case) if one.name == what]
         new = re.search(r"written (\S+)$", edit.why)[1]
         assert new in edit.after
-        assert not mutations.tells(new, told.value)
+        assert not statements.tells(new, told.value)
 
 
 def test_a_swapped_id_and_a_swapped_name_are_of_other_evidence(golds):
@@ -68,10 +68,10 @@ def test_a_swapped_id_and_a_swapped_name_are_of_other_evidence(golds):
         text, owner = re.match(r"(\S+) is of (\S+)$", edit.why).groups()
         gone, come = (set(re.findall(r"\[([A-Z]+-\w+)\]", one)) for one in (edit.before, edit.after))
         items = [one for one in gold.case.evidence if one.id in come - gone]
-        told = [one for item in items for one in mutations.quantities(item, gold.case)]
+        told = [one for item in items for one in statements.quantities(item, gold.case)]
         unit = re.search(r"/bp|/vol|%|$", text)[0]
         assert edit.before.count(f"[{owner}]") == edit.after.count(f"[{owner}]") + 1
-        assert not any(mutations.tells(text, one.value) for one in told if one.unit == unit)
+        assert not any(statements.tells(text, one.value) for one in told if one.unit == unit)
     for gold, edit in drawn(golds, "swapped_name", harmless=False, count=8):
         owner, name = re.match(r"(\S+) is not (.+)$", edit.why).groups()
         item = next(one for one in gold.case.evidence if one.id == owner)
@@ -130,7 +130,7 @@ def test_a_rewritten_number_still_tells_its_quantity(golds, kind):
         what, new = re.search(r" is (-?[\d,.e+]+).*, as (.*)$", edit.why).groups()
         new = re.sub(r"^\D+", "", new).replace(",", "")
         # `why` gives six digits of the value
-        low, high = mutations.interval(new)
+        low, high = statements.interval(new)
         assert low * 0.99999 <= abs(float(what.replace(",", ""))) <= high * 1.00001
 
 
@@ -263,7 +263,7 @@ def test_the_page_keeps_its_words_and_gets_new_tables(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Words\n", encoding="utf-8")
     for value in ("1", "2"):
-        bench.write_page(page, {"Part": bench.markdown(["a", "b"], [["x", value]])})
+        bench.write_page(page, "A run.", {"Part": bench.markdown(["a", "b"], [["x", value]])})
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Words\n")
     assert text.count("### Part") == 1
