@@ -53,6 +53,7 @@ def opened(browser, tmp_path):
     def open_page(folder, width=1280, **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
         page = context.new_page()
+        page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
         page.on("console", lambda one: wrong.append(one.text))
         page.on("pageerror", lambda one: wrong.append(str(one)))
         page.on("request", lambda one: None if one.url.startswith(("file:", "blob:")) else wrong.append(one.url))

@@ -210,9 +210,9 @@ def test_invented_and_repeated_breaches_are_marked(tmp_path):
     [
         ("{use}% and {use} [{id}].", ["{use}"]),
         ("{use} and {use}% [{id}].", ["{use}"]),
-        ("It is 99.9m, not {use}% [{id}].", ["99.9m"]),
-        ("99.9m, again 99.9m.", ["99.9m", "99.9m"]),
-        ("约99.9亿；{use}% [{id}]。", ["99.9亿"]),
+        ("It is 57.3m, not {use}% [{id}].", ["57.3m"]),
+        ("57.3m, again 57.3m.", ["57.3m", "57.3m"]),
+        ("约57.3亿；{use}% [{id}]。", ["57.3亿"]),
         ("{use}% [{id}].", []),
     ],
 )
@@ -429,3 +429,16 @@ def test_the_page_is_self_contained(tmp_path):
     assert "default-src 'none'" in html and "prefers-color-scheme: dark" in html and "@media print" in html
     assert "Noto Sans CJK" in html
     assert "Report id" in html and "r-1" in html and "Draft" in html
+
+
+def test_a_comparison_that_the_evidence_contradicts_is_marked_at_its_words(tmp_path):
+    one = row()
+    breach = next(each for each in one.report.limit_breaches if each.status == "breach")
+    text = f"It is within its limit [{breach.limit_id}]."
+    report = changed(one.report, summary=text)
+    findings = verify(one.case, report)
+    assert "comparative" in {each.code for each in findings}
+    _, _, html = write(tmp_path, one.case, report, findings)
+    (marked,) = re.findall(r"<mark>. (.*?)</mark>", html.split('id="findings"')[0].replace("\ufe0e", ""))
+    assert marked in text and "within" in marked
+    assert WORDS["en"]["fatal"] in html.split('id="findings"')[1]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from riskscribe import policy as rules
 from riskscribe.case import Authority, Case, Component, DataQuality, Evidence, Language, Limit, Stress, ValueAtRisk
-from riskscribe.evaluate.grounding import Number, ground_report
+from riskscribe.evaluate.grounding import Claim, Number, ground_report, report_claims
 from riskscribe.page import charts
 from riskscribe.page.bridge import was
 from riskscribe.page.cite import ID, Span, bracket
@@ -64,7 +64,8 @@ class Mark:
 class Item:
     """Something a reviewer decides on: a sentence, a judgement ("policy": take the policy's), or an addition.
 
-    `place` says what it is in words; `text` is the sentence or what would be added; `numbers` are the sentence's.
+    `place` says what it is in words; `text` is the sentence or what would be added; `told` are the sentence's numbers
+    and wrong comparisons.
     """
 
     id: str
@@ -74,7 +75,7 @@ class Item:
     place: str
     text: str
     evidence: list[str] = field(default_factory=list)
-    numbers: list[Number] = field(default_factory=list)
+    told: list[Number | Claim] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,12 @@ class Beside:
         self.before = counterparts(case, yesterday) if yesterday else {}
         self.differences = _Differences()
         self.items: dict[str, Item] = {}
-        self.numbers: dict[str, list[Number]] = {}
-        for path, number in ground_report(case, report) if report else ():
-            self.numbers.setdefault(path, []).append(number)
+        # numbers, and the comparisons that the evidence contradicts
+        self.told: dict[str, list[Number | Claim]] = {}
+        if report:
+            claims = [(path, one) for path, one in report_claims(case, report) if one.verdict == "contradicted"]
+            for path, one in [*ground_report(case, report), *claims]:
+                self.told.setdefault(path, []).append(one)
         self.judgements = judgements(report, official) if report else {}
 
     def mark(self, kind: str, note: str = "") -> Mark:
@@ -202,8 +206,8 @@ class Beside:
         owner = path.rsplit(".", 1)[0] if path.endswith(".statement") else path
         here = [one for one in self.findings if _within(dotted(one.path), owner)]
         spans = [
-            Span(*one.span, "number" if one.verdict == "unsupported" else "supported")
-            for one in self.numbers.get(path, ())
+            Span(*one.span, "wrong" if one.verdict in ("unsupported", "contradicted") else "supported")
+            for one in self.told.get(path, ())
             if one.verdict != "ignored"
         ]
         # an id of a shape that no case has is found by verification only
@@ -219,9 +223,9 @@ class Beside:
     def part(self, text: str, path: str, one: Sentence, spans: list[Span], evidence: Sequence[str]) -> Part:
         """One sentence of a prose field, noted as an item to decide on."""
         inside = [each for each in spans if one.start <= each.start and each.end <= one.end]
-        numbers = [each for each in self.numbers.get(path, ()) if one.start <= each.span[0] < one.end]
+        told = [each for each in self.told.get(path, ()) if one.start <= each.span[0] < one.end]
         said = text[one.start : one.end]
-        cited = [*ID.findall(said), *(name for each in numbers for name in each.evidence)]
+        cited = [*ID.findall(said), *(name for each in told for name in each.evidence)]
         item = Item(
             id=f"{path}#{one.number}",
             kind="sentence",
@@ -230,7 +234,7 @@ class Beside:
             place=self.words["review"]["sentence"].format(place=self.place(path), n=one.number + 1),
             text=said,
             evidence=[name for name in dict.fromkeys(cited or evidence) if name in self.by_id],
-            numbers=[each for each in numbers if each.verdict != "ignored"],
+            told=[each for each in told if each.verdict != "ignored"],
         )
         self.items[item.id] = item
         shifted = [each._replace(start=each.start - one.start, end=each.end - one.start) for each in inside]

@@ -14,7 +14,7 @@ ID = re.compile(rf"(?<![A-Za-z0-9-]){ID_PATTERN}(?![A-Za-z0-9-])")
 
 
 class Span(NamedTuple):
-    """A stretch of a text to be shown apart: a number that is "supported" or not ("number"), or an "unknown" id."""
+    """A stretch of a text shown apart: a number that is "supported", a "wrong" number or word, an "unknown" id."""
 
     start: int
     end: int
@@ -27,7 +27,7 @@ def bracket(ids: Iterable[str]) -> str:
 
 
 def citer(case: Case, *, html: bool) -> Callable[..., Markup | Markdown]:
-    """The templates' `cite(text, spans)`: ids become links; unsupported numbers and unknown ids are marked."""
+    """The templates' `cite(text, spans)`: ids become links; wrong numbers and unknown ids are marked."""
     known = {one.id for one in case.evidence}
     unknown = WORDS[case.language]["notes"]["unknown_id"]
     piece, whole = (_html_piece, Markup) if html else (_markdown_piece, Markdown)
@@ -56,7 +56,7 @@ def _html_piece(span: Span, part: str, unknown: str) -> Markup:
             return Markup('<a class="id" href="#{0}">{0}</a>').format(part)
         case "unknown":
             return Markup("<mark>{0} {1} ({2})</mark>").format(WARN, part, unknown)
-        case "number":
+        case "wrong":
             return Markup("<mark>{0} {1}</mark>").format(WARN, visible(part))
         case "supported":
             return Markup('<span class="number">{0}</span>').format(visible(part))
@@ -69,4 +69,4 @@ def _markdown_piece(span: Span, part: str, unknown: str) -> Markdown:
     text = escape_markdown(part).join(blank)
     if span.kind == "unknown":
         return Markdown(f"**{WARN} {text} ({escape_markdown(unknown)})**")
-    return Markdown(f"**{WARN} {text}**" if span.kind == "number" else text)
+    return Markdown(f"**{WARN} {text}**" if span.kind == "wrong" else text)

@@ -139,7 +139,7 @@ def _head(view: Beside, record: dict[str, Any], raw_text: str, verified: bool) -
     codes = words["codes"]
     findings = [
         (codes.get(one.code, str(one.code).replace("_", " ")), one.code, view.place(one.path), one.message, one)
-        for one in view.findings
+        for one in sorted(view.findings, key=lambda one: not getattr(one, "fatal", False))
     ]
     return {
         "w": words,
@@ -221,12 +221,14 @@ def _item(item: Item, words: dict) -> dict[str, Any]:
     numbers = [
         {
             "text": visible(one.text),
-            "bad": one.verdict == "unsupported",
+            "bad": one.verdict in ("unsupported", "contradicted"),
             "says": words["verdicts"][one.verdict].format(
-                evidence=", ".join(one.evidence), operation=one.operation or "", reason=visible(one.reason or "")
+                evidence=", ".join(one.evidence),
+                operation=getattr(one, "operation", None) or "",
+                reason=visible(one.reason or ""),
             ),
         }
-        for one in item.numbers
+        for one in item.told
     ]
     return {
         "id": item.id,
