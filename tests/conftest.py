@@ -6,7 +6,7 @@ Nothing is downloaded.
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,10 +70,18 @@ BOOK = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def scorings_log(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The log of test scorings, in a folder of its own: what tests score is no look at the frozen test set."""
-    path = tmp_path_factory.mktemp("log") / "test_scorings.jsonl"
+@pytest.fixture(autouse=True, scope="session")
+def no_real_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests score is no look at the frozen test set: its log is another one, for wider fixtures too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("riskscribe.evaluate.log.LOG", tmp_path_factory.mktemp("log") / "test_scorings.jsonl")
+        yield
+
+
+@pytest.fixture
+def scorings_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty log of test scorings, for one test."""
+    path = tmp_path / "log" / "test_scorings.jsonl"
     monkeypatch.setattr("riskscribe.evaluate.log.LOG", path)
     return path
 
@@ -112,6 +120,57 @@ def frozen() -> Callable[[str], list[SimpleNamespace]]:
         ]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def scored_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of scored runs on 24 English and 12 Chinese cases of the frozen test set, faults at known places.
+
+    constant, policy_template; base_few_shot: every third case no report, every third with an invented loss (and, above
+    low, the level low); tuned: case 5 no report, every sixth from 1 with the invented loss; seed1 to seed3: tuned with
+    invented losses on 2, 14, ..., then 8, 20, ..., then 9, 21, ... too. The rest is gold.
+    """
+    from riskscribe.data.gold import gold_report
+    from riskscribe.data.splits import read_rows
+    from riskscribe.evaluate import score
+    from riskscribe.files import write_lines
+
+    folder = tmp_path_factory.mktemp("runs")
+    source = ROOT / "datasets" / "risk_report" / "v1"
+    english = (source / "test_quick.jsonl").read_text(encoding="utf-8").splitlines()
+    chinese = [one for one in (source / "test.jsonl").read_text(encoding="utf-8").splitlines() if '"zh"' in one[:300]]
+    data = folder / "test_mixed.jsonl"
+    data.write_text("\n".join([*english, *chinese[:12]]) + "\n", encoding="utf-8")
+    rows = read_rows(data)
+    golds = [gold_report(row.case, varied=False) for row in rows]
+
+    def invented(gold: Report, level: str | None = None) -> str:
+        summary = gold.summary + " <script>alert(x)</script> Loss was 7.77m."
+        return gold.model_copy(update={"summary": summary, "risk_level": level or gold.risk_level}).to_json()
+
+    def base(i: int, gold: Report) -> str:
+        broken = ["Here is the report: <b>" + gold.to_json()[:200], invented(gold, "low")]
+        return [*broken, gold.to_json()][i % 3]
+
+    def tuned(i: int, gold: Report, more: int = 0) -> str:
+        if i == 5:
+            return "{"
+        return invented(gold) if i % 6 == 1 or i % 12 in (2, 8, 9)[:more] else gold.to_json()
+
+    writers: dict[str, Callable[[int, Report], str]] = {
+        "constant": lambda i, gold: score.constant_report("critical").to_json(),
+        "policy_template": lambda i, gold: gold.to_json(),
+        "base_few_shot": base,
+        "tuned": tuned,
+        **{f"seed{n}": lambda i, gold, n=n: tuned(i, gold, n) for n in (1, 2, 3)},
+    }
+    for name, write in writers.items():
+        path = folder / name / "predictions.jsonl"
+        answers = [write(i, gold) for i, gold in enumerate(golds)]
+        ids = [row.case.case_id for row in rows]
+        write_lines(path, [{"case_id": one, "predict": text} for one, text in zip(ids, answers, strict=True)])
+        score.score_run([score.Scored(row.case, row.book, row.slices) for row in rows], data, path, path.parent)
+    return folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate import statistics
 from riskscribe.evaluate.changes import failures, representative_cases
 from riskscribe.evaluate.log import scorings
-from riskscribe.evaluate.score import METRICS, Metric, Record, metrics_by_language, resample_books
+from riskscribe.evaluate.score import METRICS, RUBRIC, Metric, Record, metrics_by_language, resample_books
 from riskscribe.files import read_json, read_lines, read_yaml, sha256, validate
 
 DECISION = Path(__file__).resolve().parents[3] / "docs" / "decision.yaml"
@@ -155,6 +155,14 @@ def _read_runs(folders: list[Path]) -> list[Run]:
         depth += 1
     names = ["/".join(one.parts[-depth:]) for one in places]
     return [read_run(one, name) for one, name in zip(folders, names, strict=True)]
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    """A run's figures by language: those of its metrics.json, or computed where that lacks a metric of this rubric."""
+    stored = run.about.get("languages") if run.about.get("rubric") == RUBRIC else None
+    if stored and all(_metrics().keys() <= block["metrics"].keys() for block in stored.values()):
+        return stored
+    return metrics_by_language(list(run.records.values()))
 
 
 def _same_cases(first: Run, other: Run) -> None:
@@ -384,8 +392,8 @@ def judge(
             conditions["seed_noise"] = sign * row["difference"] > band["range"]
     reasons = [one for one in decision.better_when if conditions[one] is False]
     unknown = [one for one in decision.better_when if conditions[one] is None]
-    if unknown == ["seed_noise"] and not decision.seeds.required:
-        unknown = []
+    if not decision.seeds.required:
+        unknown = [one for one in unknown if one != "seed_noise"]
     direction = "same"
     if None not in ends and significant and not min(ends) <= 0 <= max(ends):
         direction = "better" if min(ends) > 0 else "worse"
@@ -528,7 +536,7 @@ def compare(
         _same_cases(runs[0], seed_runs[0])
     bands = seed_bands(seed_runs, decision) if seeds else {}
     ordered = {key: list(run.records.values()) for key, run in by_key.items()}
-    blocks = {key: metrics_by_language(records) for key, records in ordered.items()}
+    blocks = {key: _figures(by_key[key]) for key in keys}
     about, metrics = runs[0].about, _metrics()
     primary = metrics[decision.primary_metric]
 
