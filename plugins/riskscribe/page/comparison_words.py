@@ -39,8 +39,8 @@ WORDS: dict[Language, dict] = {
         "n": "n {n}",
         "to": "{low} to {high}",
         "table_note": "Beside each value its 95 % interval; n, what it was counted over, where that is not the cases. "
-        "“–” is not scored, which is not the same as wrong; “at most” is the one-sided 95 % bound. Languages are never "
-        "pooled.",
+        "“–” is not scored, which is not the same as wrong; “at most” is the one-sided 95 % bound. Languages are "
+        "never pooled.",
         "reweighted": "Re-weighted to how often a desk meets each level ({shares})",
         "at_most": "at most {value}",
         "all_metrics": "All other metrics",
