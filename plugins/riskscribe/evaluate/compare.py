@@ -311,7 +311,7 @@ def seed_bands(runs: list[Run], decision: Decision) -> dict[str, dict[str, dict[
     least = decision.seeds.minimum
     if len(runs) < least:
         raise InputError(
-            f"--seeds: {len(runs)} run(s) given; a noise band needs at least {least} with different seeds"
+            f"--seeds: {len(runs)} run(s) given; a noise band needs at least {least} runs with other seeds"
         )
     made = {}
     for one in runs:
