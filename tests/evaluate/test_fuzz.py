@@ -127,4 +127,4 @@ def test_fuzzed_cases_and_reports_leave_no_traceback():
 @pytest.mark.slow
 def test_ten_thousand_leave_no_traceback():
     scored, readable = fuzz(10_000, seed=2)
-    assert scored >= 9_000 and readable >= 3_000
+    assert scored >= 9_000 and readable >= 2_500

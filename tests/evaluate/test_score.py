@@ -347,6 +347,24 @@ def test_the_cases_alone_are_enough(tmp_path):
         score.score_run(rows, tmp_path / "cases.jsonl", predictions(tmp_path), tmp_path / "out", text=True)
 
 
+@pytest.mark.parametrize(
+    ("notes", "message"),
+    [
+        ({"kind": "wrong"}, "line 1: notes must be a list"),
+        ([{"note_id": "NOTE-A", "kind": "rude"}], "line 1: notes: field kind"),
+        ("[", "line 1: notes: line 1, column 2: not JSON"),
+    ],
+)
+def test_what_a_split_says_of_notes_is_checked(tmp_path, notes, message):
+    row = {"case": json.loads(ROWS[0].case.model_dump_json()), "notes": notes}
+    write_lines(tmp_path / "rows.jsonl", [row])
+    with pytest.raises(InputError, match=message):
+        score.with_truth([score.Scored(ROWS[0].case)], tmp_path / "rows.jsonl")
+    write_lines(tmp_path / "rows.jsonl", [row | {"notes": [], "report": json.loads(ROWS[0].report.to_json())}])
+    (full,) = score.with_truth([score.Scored(ROWS[0].case)], tmp_path / "rows.jsonl")
+    assert (full.notes, full.gold) == ([], ROWS[0].report)
+
+
 def test_an_answer_with_half_a_character_can_be_written(tmp_path):
     found = score_answer(ROWS[0].case, '{"summary": "\ud800"}')
     score.write_scores(tmp_path, [found], {})

@@ -355,8 +355,8 @@ def _answers(report: Report) -> dict[str, str]:
 # --- a run
 
 
-def _truth(data: Path) -> dict[str, tuple[list[KnownNote] | None, str | None]]:
-    """Case id -> what a split file says of its notes, and its gold report's JSON."""
+def _truth(data: Path) -> dict[str, tuple[list[KnownNote] | None, Any]]:
+    """Case id -> what a split file says of its notes, and its gold report as JSON values."""
     if data.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -365,16 +365,21 @@ def _truth(data: Path) -> dict[str, tuple[list[KnownNote] | None, str | None]]:
         rows = read_lines(data) if data.suffix == ".jsonl" else []
     found = {}
     for number, row in enumerate(rows, start=1):
-        if not (isinstance(row, dict) and isinstance(row.get("case"), str)):
-            continue
         where = f"{data}: line {number}"
-        notes = row.get("notes")
-        if isinstance(notes, str):
-            notes = [validate(KnownNote, one, f"{where}: notes") for one in parse_json(notes, f"{where}: notes")]
-        case = parse_json(row["case"], f"{where}: case")
-        gold = row.get("report") if isinstance(row.get("report"), str) else None
-        found[case.get("case_id")] = (notes if isinstance(notes, list) else None, gold)
+        row = row if isinstance(row, dict) else {}
+        case, notes, gold = (_value(row.get(key), f"{where}: {key}") for key in ("case", "notes", "report"))
+        if not isinstance(case, dict):
+            continue
+        if notes is not None and not isinstance(notes, list):
+            raise InputError(f"{where}: notes must be a list of {{note_id, kind, contradicts}}")
+        known = None if notes is None else [validate(KnownNote, one, f"{where}: notes") for one in notes]
+        found[case.get("case_id")] = (known, gold)
     return found
+
+
+def _value(value: Any, where: str) -> Any:
+    """A field of a split's row, which is JSON or the text of it."""
+    return parse_json(value, where) if isinstance(value, str) else value
 
 
 def with_truth(rows: Iterable[Scored], data: Path) -> list[Scored]:
@@ -386,7 +391,7 @@ def with_truth(rows: Iterable[Scored], data: Path) -> list[Scored]:
         full.append(
             row._replace(
                 notes=notes if row.notes is None else row.notes,
-                gold=row.gold or (parse_report(gold).report if gold else None),
+                gold=row.gold or (parse_report(json.dumps(gold)).report if gold else None),
             )
         )
     return full
