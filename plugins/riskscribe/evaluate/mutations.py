@@ -651,6 +651,9 @@ def _rounded(gold: Gold, one: Mention) -> str | None:
         return None
     factor = SCALES[one.scale]
     digits = f"{abs(one.quantity.value) / factor:.{one.decimals - 1}f}"
+    # a value on the edge of two roundings: binary arithmetic would choose
+    if abs(abs(float(digits) * factor - abs(one.quantity.value)) * 2 * 10 ** (one.decimals - 1) / factor - 1) < 1e-6:
+        return None
     if len(digits.replace(".", "").lstrip("0")) < 2 or not _keeps_order(gold, one, float(digits) * factor):
         return None
     return digits + one.scale + one.quantity.unit
