@@ -257,6 +257,23 @@ def test_a_busy_endpoint_is_asked_again(server, scored, tmp_path):
     assert code == 0 and len(server.bodies) == 12 and found["usage"]["asked"]["requests"] == 6
 
 
+def test_as_many_are_asked_at_once_as_was_said(server, scored, tmp_path):
+    answer, lock, both = server.answer, threading.Lock(), threading.Barrier(2)
+    active: list[int] = [0]
+
+    def slow(shown, number):
+        with lock:
+            active.append(active[-1] + 1)
+        both.wait(50)  # goes on only when two are here
+        with lock:
+            active.append(active[-1] - 1)
+        return answer(shown, number)
+
+    server.answer = slow
+    assert ask(server, scored, tmp_path, "--parallel", 2, "--retries", 0)[0] == 0
+    assert max(active) == 2 and len(server.bodies) == 6
+
+
 def test_one_case_that_fails_leaves_the_others(server, scored, tmp_path):
     answer = server.answer
     server.answer = lambda shown, number: failure(400) if "案例" in shown.case else answer(shown, number)
@@ -269,13 +286,15 @@ def test_one_case_that_fails_leaves_the_others(server, scored, tmp_path):
 
 def test_a_hang_times_out_and_is_asked_again_by_the_next_run(server, scored, tmp_path):
     answer = server.answer
-    server.answer = lambda shown, number: None if "案例" in shown.case else answer(shown, number)
+    server.answer = lambda shown, number: failure(400) if "案例" in shown.case else answer(shown, number)
+    ask(server, scored, tmp_path)  # keeps the English answers, so that a busy machine cannot time them out
+    server.answer = lambda shown, number: None
     code, found = ask(server, scored, tmp_path, "--timeout", 0.5, "--retries", 0)
     assert code == 0 and found["languages"]["zh"]["unscored"] == 1 and found["languages"]["en"]["unscored"] == 0
     (pair,) = [one for one in read_lines(tmp_path / "pairs.jsonl") if one["language"] == "zh"]
     assert pair["orders"][0]["unscored"] == "no answer within 0.5 s"
     server.answer = answer
-    _, found = ask(server, scored, tmp_path, "--timeout", 20, "--retries", 0)
+    _, found = ask(server, scored, tmp_path)
     assert found["languages"]["zh"]["b"] == 1 and found["usage"]["asked"]["requests"] == 2
 
 
