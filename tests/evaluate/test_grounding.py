@@ -253,6 +253,7 @@ def test_any_text_is_read_with_true_spans(text):
     assert found == ground_text(text, facts)
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.01, 9e8),
     st.integers(0, 3),
@@ -276,6 +277,66 @@ def test_long_text_takes_linear_time(text):
     start = time.process_time()
     ground_text(text, facts)
     assert time.process_time() - start < 3
+
+
+TABLES = yaml.safe_load(Path(__file__).with_name("grounding_tables.yaml").read_text(encoding="utf-8"))
+
+
+def _sentences(which):
+    return [pytest.param(one["evidence"], text, id=text) for one in TABLES for text in one[which]]
+
+
+def _flagged(evidence, text, **options):
+    numbers = ground_text(text, read_facts(evidence, "table"), **options)
+    return [(one.text, one.fault, one.reason) for one in numbers if one.verdict == "unsupported"]
+
+
+@pytest.mark.parametrize(("evidence", "text"), _sentences("supported"))
+def test_a_true_sentence_on_a_table_is_supported(evidence, text):
+    assert not _flagged(evidence, text)
+
+
+@pytest.mark.parametrize(("evidence", "text"), _sentences("unsupported"))
+def test_a_false_sentence_on_a_table_is_not(evidence, text):
+    found = _flagged(evidence, text)
+    assert found and all(fault for _, fault, _ in found)
+
+
+def test_uncited_sentences_derive_in_lenient_mode_only():
+    evidence = TABLES[0]["evidence"]
+    text = "Total revenue rose by $0.4m in 2023."
+    assert _flagged(evidence, text)
+    (number,) = [one for one in ground_text(text, read_facts(evidence, "t"), lenient=True) if one.verdict == "derived"]
+    assert number.operation == "difference" and "lenient" in number.reason
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_order_of_evidence_does_not_matter(data):
+    table = data.draw(st.sampled_from(TABLES))
+    text = data.draw(st.sampled_from(table["supported"] + table["unsupported"]))
+    shuffled = data.draw(st.permutations(table["evidence"]))
+    for lenient in (False, True):
+        one, two = (
+            ground_text(text, read_facts(rows, "t"), lenient=lenient) for rows in (table["evidence"], shuffled)
+        )
+        assert [(n.span, n.verdict, n.fault) for n in one] == [(n.span, n.verdict, n.fault) for n in two]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            "revenue rose to 5.2m ( ) [E1] [E2] 8.3% from by , ; - 营业收入 增加 三成 两倍 翻一番 亿 万 元 2023 Q1 respectively largest of which "
+            "VaR 1d 99% 10-day limit exceeds within . 。 ５ ， $ € total half of doubled 1亿2000万 至 ~ 第 二".split()
+        ),
+        max_size=25,
+    )
+)
+def test_any_sentence_of_known_words_is_read(words):
+    for table in TABLES:
+        for lenient in (False, True):
+            ground_text(" ".join(words), read_facts(table["evidence"], "t"), lenient=lenient)
 
 
 def test_batch():

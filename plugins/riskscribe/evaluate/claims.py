@@ -4,6 +4,7 @@ Rose or fell against the earlier value, exceeds or within, largest or smallest, 
 that the evidence contradicts makes the number it speaks of unsupported. What cannot be told is no claim.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +15,6 @@ from riskscribe.evaluate.context import Sentence
 from riskscribe.evaluate.facts import Entry, Facts, when
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
 from riskscribe.evaluate.prose import Term, singular
-import itertools
 
 if TYPE_CHECKING:
     from riskscribe.evaluate.grounding import Number
@@ -36,11 +36,11 @@ class Claim(BaseModel):
 
 _BEYOND = re.compile(
     r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than|larger than|top(?:s|ped)"
-    r"|超过|超出|高于|突破|大于|多于|超",
+    r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢",
     re.IGNORECASE,
 )
 _SHORT = re.compile(
-    r"below|under|less than|lower than|within|short of|fewer than|smaller than|低于|小于|少于|未超过|不超过|以内|不足",
+    r"below|under|less than|lower than|within|short of|fewer than|smaller than|behind|underperformed|fell short of|低于|小于|少于|未超过|不超过|以内|不足|跑输",
     re.IGNORECASE,
 )
 _EXTREMES = re.compile(
@@ -94,6 +94,7 @@ def claims_of(
         if one is not None and sentence.reads[i].unit not in DURATIONS and not sentence.reads[i].kind
         and not (one.fact.exact and one.fact.unit != "count")
     ]  # fmt: skip
+    yield from _stale(text, sentence, numbers, entries, facts)
     if values:
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, entries, values, facts)
@@ -105,6 +106,23 @@ def claims_of(
             yield from _parts(text, sentence, terms, entries, values)
         if "respectively" in tags:
             yield from _ordered(text, sentence, terms, entries, values, facts)
+
+
+def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
+    """The earlier operand of a change told where the later one belongs."""
+    for one in numbers:
+        if one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
+            continue
+        old, new = ([other for other in facts.by_id[name] if other.fact.role == "value"] for name in one.evidence)
+        if len(old) != 1 or len(new) != 1 or when(old[0])[0] >= when(new[0])[0]:
+            continue
+        if any(entry is new[0] for entry in entries):
+            continue
+        for i, entry in enumerate(entries):
+            if entry is old[0] and not _is_earlier(text, sentence, i):
+                if not entry.meaning.years & sentence.contexts[i].years:
+                    reason = f"the change is to {new[0].fact}, not to {entry.fact}"
+                    yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
 
 
 _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})
@@ -145,7 +163,8 @@ def _told(entry: Entry) -> str:
 
 
 def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
-    moves = [one for one in terms if one.tag in ("up", "down")]
+    nouns = ("growth", "more than", "less than", "higher than", "lower than", "fewer than")
+    moves = [one for one in terms if one.tag in ("up", "down") and text[one.start : one.end].lower() not in nouns]
     reads, contexts = sentence.reads, sentence.contexts
     done: set[int] = set()
     amounts = [i for i in values if not contexts[i].moves_by or reads[i].unit not in ("percent", "points", "bp")]
@@ -161,6 +180,12 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
         if move is None:
             continue
         earlier, later = entries[i], entries[partner]
+        if earlier is later and sentence.reads[i].value == sentence.reads[partner].value:
+            yield (
+                _claim(text, (move.start, move.end), "change", False, [later], f"twice the same: {later.fact}"),
+                [partner],
+            )
+            continue
         if min(earlier.fact.value, later.fact.value) < 0 or earlier.size == later.size:
             continue
         rising = later.size > earlier.size
@@ -243,7 +268,7 @@ def _governing(moves: list[Term], reads, values, low: int, high: int, sentence: 
     """The word of movement that belongs to a pair of numbers: before it, between, or behind it."""
     start, middle, end = reads[low].span[0], reads[low].span[1], reads[high].span[0]
     left = sentence.contexts[low].left
-    own = [one for one in left if one.tag in ("up", "down")]
+    own = [one for one in left if one in moves]
     if own:
         return own[-1]
     between = [one for one in moves if middle <= one.start < end]
@@ -263,7 +288,8 @@ def _compared(text, sentence: Sentence, terms, entries, values):
     reads, contexts = sentence.reads, sentence.contexts
     for one, two in itertools.pairwise(values):
         start, end = reads[one].span[1], reads[two].span[0]
-        if any(start <= reads[k].span[0] < end for k in range(one + 1, two)) or not _alike(entries[one], entries[two]):
+        between = range(one + 1, two)
+        if any(not reads[k].kind and not reads[k].ignored for k in between) or not _alike(entries[one], entries[two]):
             continue
         if contexts[one].moves_by or re.search(
             r"\bby\s?$", sentence.text[max(0, reads[one].span[0] - 4) : reads[one].span[0]]
@@ -280,8 +306,6 @@ def _compared(text, sentence: Sentence, terms, entries, values):
             if _NEGATED.search(between) or re.search(r"[,，]\s?(?:and|while|but|而)\b", between):
                 continue
             a, b = entries[one], entries[two]
-            if a.fact.id == b.fact.id and a.fact.value == b.fact.value:
-                continue
             if word.lower() in ("within", "以内", "不超过", "未超过"):
                 right = a.size <= b.size
             else:

@@ -222,10 +222,9 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         weak = any(one.tag == "previous" and one.name == "weak" and _is_weak(text, one) for one in own)
         near.previous = any(_is_told_of(text, one, start) for one in strong)
         near.may_be_previous = bool(strong) or weak
-        if before and not near.years and not near.may_be_previous:
-            near.years = before.years
-        if before and not near.quarters and not near.may_be_previous:
-            near.quarters = before.quarters
+        if before and not near.may_be_previous and not before.may_be_previous:
+            near.years = near.years or before.years
+            near.quarters = near.quarters or before.quarters
         head = near.before[-48:]
         near.names_limit = bool(_LIMIT_AFTER.match(near.after) or _LIMIT_BEFORE.search(head))
         near.may_be_limit = near.names_limit or "limit" in near.qualities or bool(_LIMIT_LINK.search(head))

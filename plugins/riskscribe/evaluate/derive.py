@@ -11,7 +11,7 @@ from typing import NamedTuple
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.facts import Entry, Facts, when
 from riskscribe.evaluate.numbers import MONEY, Read
-from riskscribe.evaluate.prose import lexicon
+from riskscribe.evaluate.prose import lexicon, lower
 
 _ROLES = frozenset({"value", "previous", "utilisation", "soft"})
 _MOST = 40  # facts that a derivation chooses its operands from
@@ -151,7 +151,9 @@ def _same_line(one: Entry, two: Entry, facts: Facts) -> bool:
     own, other = one.names - {"total"}, two.names - {"total"}
     if not (own <= other or other <= own):
         return False
-    return not _same_time(one, two) or not (a.years or b.years or a.quarters or a.dates or a.previous or b.previous)
+    if (a.years, a.quarters, a.dates, a.previous) != (b.years, b.quarters, b.dates, b.previous):
+        return True
+    return not (a.years or a.quarters or a.dates or a.previous)
 
 
 def _candidates(
@@ -166,20 +168,28 @@ def _candidates(
             yield from _parts(read, near, facts, pool, ids, sentence)
     elif unit in ("points", "bp"):
         if tags & (_MOVES | {"beyond", "short"}):
-            yield from _changes(read, near, facts, pool, tags, ids)
+            changes = [*_changes(read, near, facts, pool, tags, ids)]
+            yield from changes
+            if tags & {"beyond", "short"} and not any(one.fault for one in changes):
+                yield from _gaps(read, near, facts, pool, ids, tags, sentence)
     elif unit == "ratio":
         yield from _multiples(read, near, facts, pool, ids, sentence)
     elif unit is None or unit in MONEY or unit == "index":
         if tags & _MOVES:
-            yield from _changes(read, near, facts, pool, tags, ids)
+            changes = [*_changes(read, near, facts, pool, tags, ids)]
+            yield from changes
+            if any(one.fault for one in changes):
+                return  # what is told the wrong way round is not rescued as a gap
         if tags & {"beyond", "short", "change"} or near.measures & _DIFFERENCES.keys():
-            yield from _gaps(read, near, facts, pool, ids)
+            yield from _gaps(read, near, facts, pool, ids, tags, sentence)
         if "sum" in tags:
             yield from _sums(read, near, facts, pool, ids, sentence)
         if unit is None and abs(read.value) < 1000 and read.half < 1 and "times" in tags:
             yield from _multiples(read, near, facts, pool, ids, sentence)
 
 
+_LOOSE = frozenset(lexicon()["loose"])
+_ROOM = frozenset({"headroom", "limit", "excess"})  # "0.9m below the limit" may name either first
 _QUOTIENTS: dict[str, list[str]] = lexicon()["quotients"]
 _DIFFERENCES: dict[str, list[str]] = lexicon()["differences"]
 
@@ -197,7 +207,7 @@ def _fits(read: Read, one: Entry) -> bool:
 def _speaks_of(near: Context, entry: Entry, facts: Facts) -> bool:
     """Whether the words around the number leave the operand open or name it."""
     said = entry.meaning
-    if near.measures and said.measures and not near.measures & said.measures:
+    if near.measures and said.measures and not near.measures & said.measures and not near.measures <= _LOOSE:
         wider = {part for one in near.measures for part in _QUOTIENTS.get(one, ())}
         return bool(wider & said.measures)
     if facts.of_case:
@@ -215,8 +225,8 @@ def _changes(
         if not _comparable(one, two) or (not relative and not _fits(read, one)):
             continue
         if not _same_line(one, two, facts):
-            unknown = not (one.meaning.measures or two.meaning.measures or one.names or two.names)
-            if not (plain and unknown):
+            a, b = one.meaning.measures, two.meaning.measures
+            if not plain or (a and b and not a & b) or (one.names and two.names and not one.names & two.names):
                 continue
         if not _speaks_of(near, one, facts):
             continue
@@ -239,8 +249,8 @@ def _changes(
             rising = change > 0
             direction = _direction(tags, near)
             right = direction is None or rising == (direction == "up") or (before < 0 and after < 0)
-            if read.sign:
-                right = rising == (read.sign > 0) or (read.sign > 0 and direction == "down")
+            if read.sign:  # "fell by -5m" says it twice
+                right = rising == (read.sign > 0) and (read.sign > 0 or direction is None)
             what = "percent change" if relative else "difference"
             evidence = list(dict.fromkeys((first.fact.id, last.fact.id)))
             told = f"{what} of {first.fact} and {last.fact}"
@@ -250,11 +260,14 @@ def _changes(
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
 
 
+_DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
+
+
 def _direction(tags, near: Context) -> str | None:
     """Up or down as the words nearest to the number say."""
     for one in [*reversed(near.left), *near.right]:
-        if one.tag in ("up", "down"):
-            return one.tag
+        if one.tag in _DIRECTIONS:
+            return _DIRECTIONS[one.tag]
     both = {"up", "down"} & set(tags)
     return both.pop() if len(both) == 1 else None
 
@@ -274,8 +287,11 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
     for one, two in permutations(amounts, 2):
         if not two.fact.value or not _comparable(one, two) or not _same_time(one, two):
             continue
-        if not read.states(abs(100.0 * one.fact.value / two.fact.value)):
+        share = 100.0 * one.fact.value / two.fact.value
+        if not read.states(abs(share)) or (read.sign < 0 < share):
             continue
+        if share > 100.5 and not quotients and "limit" not in two.meaning.qualities and not facts.of_case:
+            continue  # a part is no larger than the whole
         if near.years and one.meaning.years and not one.meaning.years & near.years:
             continue
         if quotients:
@@ -285,7 +301,21 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
         elif ids is None and not _part_of(one, two, near, sentence):
             continue
         yield Derived("percent", [one.fact.id, two.fact.id], f"percent: {one.fact} of {two.fact}")
+    yield from _margins(read, near, facts, amounts)
+    if read.sign < 0:
+        return
     yield from _shares(read, near, facts.entries if ids is None else pool, amounts)
+
+
+def _margins(read: Read, near: Context, facts: Facts, pool: list[Entry]) -> Iterator[Derived]:
+    """A gross margin of revenue and its cost."""
+    if "gross_margin" not in near.measures:
+        return
+    for one, two in permutations(pool, 2):
+        if "revenue" in one.meaning.measures and "cost_of_sales" in two.meaning.measures and _same_time(one, two):
+            value = one.fact.value
+            if value and read.states(abs(100.0 * (value - two.size) / value)):
+                yield Derived("percent", [one.fact.id, two.fact.id], f"margin of {one.fact} over {two.fact}")
 
 
 def _part_of(one: Entry, two: Entry, near: Context, sentence: Sentence) -> bool:
@@ -307,17 +337,42 @@ def _shares(read: Read, near: Context, among: list[Entry], pool: list[Entry]) ->
                 yield Derived("percent", [one.fact.id], f"percent: {one.fact} of the sum of its group")
 
 
+def _place(entry: Entry, other: Entry, sentence: Sentence) -> int | None:
+    """Where a clause first says what tells an entry from another one."""
+    measures, names = entry.meaning.measures - other.meaning.measures, entry.names - other.names
+    start, end = sentence.clause.start, sentence.clause.end
+    if names:
+        low = lower(sentence.text[start:end])
+        found = [at for one in names if (at := low.find(one)) >= 0]
+        if found:
+            return start + min(found)
+    return min((one.start for one in sentence.terms if one.tag == "measures" and one.name in measures), default=None)
+
+
+def _named_after(one: Entry, two: Entry, sentence: Sentence) -> bool:
+    """Whether a clause names `two` before `one`."""
+    first, second = _place(one, two, sentence), _place(two, one, sentence)
+    return first is not None and second is not None and second < first
+
+
 def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence) -> Iterator[Derived]:
     """How many times one amount is another."""
     for one, two in permutations(pool, 2):
         if not two.fact.value or not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
             continue
-        if not read.states(abs(one.fact.value / two.fact.value)):
+        multiple = one.fact.value / two.fact.value
+        if not read.states(abs(multiple)) or (read.sign < 0 < multiple):
+            continue
+        if _named_after(one, two, sentence):
             continue
         line = _same_line(one, two, facts)
         if line and when(one)[0] < when(two)[0]:
             continue  # "twice last year's" is the later of the earlier
-        if ids is None and not line and not _part_of(one, two, near, sentence):
+        quotient = any(
+            parts[0] in one.meaning.measures and parts[1] in two.meaning.measures
+            for parts in (_QUOTIENTS[name] for name in near.measures if name in _QUOTIENTS)
+        )
+        if ids is None and not line and not quotient and not _part_of(one, two, near, sentence):
             continue
         if line and not _speaks_of(near, one, facts):
             continue
@@ -326,15 +381,21 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
         yield Derived("ratio", [one.fact.id, two.fact.id], f"ratio of {one.fact} to {two.fact}")
 
 
-def _gaps(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+def _gaps(
+    read: Read, near: Context, facts: Facts, pool: list[Entry], ids, tags, sentence: Sentence
+) -> Iterator[Derived]:
     """Differences of two lines of the same time: headroom, excess, gap, a profit of its parts."""
     wanted = [_DIFFERENCES[one] for one in near.measures if one in _DIFFERENCES]
     for one, two in combinations(pool, 2):
         if not _comparable(one, two) or not _fits(read, one) or not _fits(read, two):
             continue
-        if not read.states(abs(one.fact.value - two.fact.value)) and not (
-            facts.of_case and read.states(abs(one.size - two.size))
-        ):
+        gap = one.fact.value - two.fact.value
+        if read.unit == "bp" and one.fact.unit == "percent":
+            gap *= 100.0
+        if not read.states(abs(gap)) and not (facts.of_case and read.states(abs(one.size - two.size))):
+            continue
+        direction = _direction((), near)
+        if read.sign < 0 and (direction or not tags & {"change"}):
             continue
         if not _same_time(one, two) and not _same_line(one, two, facts):
             continue
@@ -344,11 +405,19 @@ def _gaps(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> It
                 or ({b} & one.meaning.measures and {a} & two.meaning.measures)
                 for a, b in wanted
             )  # fmt: skip
-            if not pairs and not (one.meaning.measures & two.meaning.measures):
+            named = _place(one, two, sentence) is not None and _place(two, one, sentence) is not None
+            if not pairs and not named and not (one.meaning.measures & two.meaning.measures):
                 continue
         elif len(pool) > 6 and facts.of_case and one.fact.id != two.fact.id:
             continue
-        yield Derived("difference", [one.fact.id, two.fact.id], f"difference of {one.fact} and {two.fact}")
+        told = f"difference of {one.fact} and {two.fact}"
+        places = _place(one, two, sentence), _place(two, one, sentence)
+        if direction and ids is not None and None not in places and not _ROOM & {t.name for t in sentence.terms}:
+            greater = one.fact.value > two.fact.value
+            if (greater == (places[0] < places[1])) != (direction == "up"):
+                yield Derived("difference", [one.fact.id, two.fact.id], f"the other is larger: {told}", "comparative")
+                continue
+        yield Derived("difference", [one.fact.id, two.fact.id], told)
 
 
 def _groups(pool: list[Entry]) -> list[list[Entry]]:
@@ -387,6 +456,14 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
                 evidence = list(dict.fromkeys(one.fact.id for one in some))
                 yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
     if ids is None:
+        said = {one.name for one in sentence.terms if one.tag == "measures"}
+        some = [one for one in pool if (one.names & near.names or one.meaning.measures & said) and _fits(read, one)]
+        if near.years:
+            some = [one for one in some if not one.meaning.years or one.meaning.years & near.years]
+        if 1 < len(some) <= 4 and all(_comparable(some[0], one) and _same_time(some[0], one) for one in some[1:]):
+            if read.states(abs(sum(one.fact.value for one in some))):
+                evidence = [one.fact.id for one in some]
+                yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
         for group in _groups(facts.entries):
             total = sum(one.fact.value for one in group)
             if _fits(read, group[0]) and _speaks_of(near, group[0], facts) and read.states(abs(total)):

@@ -35,6 +35,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate.numbers import (
     DURATIONS,
     MONEY,
+    SCALES,
     UNITS,
     Read,
     bounded,
@@ -42,7 +43,7 @@ from riskscribe.evaluate.numbers import (
     read_unit,
     scan,
 )
-from riskscribe.evaluate.prose import lexicon, lower, read_words
+from riskscribe.evaluate.prose import lower, read_words
 from riskscribe.files import validate
 from riskscribe.prompt import thresholds
 
@@ -81,10 +82,17 @@ class Fact:
         if unit in _OWN_UNITS:
             return
         read = _unit(unit) if unit else None
+        if read is not None and read.unit in ("points", "index"):
+            self.unit = None if read.unit == "points" and unit.lower() in ("points", "point") else read.unit
+            return
+        if read is None and unit:
+            read = _first_unit(unit)
         if read is None:
             self.unit = "money" if self.currency else None
             return
         self.unit, self.value = read.unit, bounded(self.value * read.value)
+        if unit[-1:] in "人户家吨股张辆台件套" and not read.currencies:
+            self.unit = None
         if len(read.currencies) == 1:
             self.currency = self.currency or min(read.currencies)
 
@@ -95,7 +103,20 @@ class Fact:
         return f"{self.id} {self.label}".rstrip() + f" ({self.value:,.10g}{unit.rstrip()})"
 
 
-_OWN_UNITS = frozenset((*MONEY, *UNITS, "date", "count", "year"))
+_OWN_UNITS = frozenset((*MONEY, *UNITS, "date", "count", "year")) - {"points"}
+
+
+@lru_cache(maxsize=512)
+def _first_unit(unit: str) -> Read | None:
+    """The unit of "USD per barrel", "元/吨", "万吨" and "million units": what is counted has no unit of its own."""
+    head = re.split(r"/|\sper\s|\sa\s|每", unit)[0].strip()
+    read = _unit(head) if head and head != unit else None
+    if read is None:
+        scale = next((one for one in sorted(SCALES, key=len, reverse=True) if unit.lower().startswith(one)
+                      and (not one.isascii() or unit[len(one) : len(one) + 1] == " ")), None)  # fmt: skip
+        read = _unit(scale) if scale else None
+        return read and read._replace(unit=None)
+    return read
 
 
 class _Given(BaseModel):
@@ -515,7 +536,9 @@ def _words_of(value: Any) -> Iterator[str | date]:
         yield value
 
 
-_CODED = frozenset({"id", "kind", "measure", "unit", "side", "authority", "status", "cause", "currency", "of", "step", "window"})
+_CODED = frozenset(
+    {"id", "kind", "measure", "unit", "side", "authority", "status", "cause", "currency", "of", "step", "window"}
+)
 _DIGIT = re.compile("[0-9０-９零一二两三四五六七八九十]|翻|half|third|quarter|twice|doubl|tripl", re.IGNORECASE)
 
 

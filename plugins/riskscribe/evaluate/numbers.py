@@ -265,11 +265,15 @@ class _Plain(dict):
 
 
 _PLAIN = _Plain()
+# between full-width digits a full-width comma does separate thousands
+_WIDE_THOUSANDS = re.compile("(?<=[０-９])，(?=[０-９]{3}(?![０-９]))")
 
 
 def normalise(text: str) -> str:
     """Full-width and foreign digits and signs as ASCII, character by character, so that spans stay true."""
-    return text if text.isascii() else text.translate(_PLAIN)
+    if text.isascii():
+        return text
+    return _WIDE_THOUSANDS.sub(",", text).translate(_PLAIN)
 
 
 def scan(text: str) -> list[Read]:
