@@ -31,6 +31,7 @@ def test_paired_interval(one):
     assert found == pytest.approx((one["low"], one["high"]), abs=6e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 100))
 def test_an_interval_holds_its_estimate_and_mirrors(only_a, only_b, same):
     n = only_a + only_b + same
@@ -95,7 +96,7 @@ def test_nothing_is_detectable_with_too_few_cases():
     assert binom.sf(5, 24, found) >= 0.8 > binom.sf(5, 24, found - 0.002)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(6, 60), st.floats(0, 1))
 def test_more_cases_detect_less(n, discordance):
     found = [own.detectable_proportion(count, discordance) for count in (n, 2 * n)]
