@@ -14,6 +14,9 @@ MODULES = frozenset(
     (
         "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
+        "llamafactory.extras.ploting",
+        "llamafactory.hparams.generating_args",
+        "llamafactory.train.callbacks",
         "llamafactory.train.sft.metric",
         "llamafactory.train.sft.trainer",
         "llamafactory.train.sft.workflow",

@@ -118,7 +118,7 @@ def test_failing_attachment_leaves_llamafactory_working(stand_in):
     code = (
         "from riskscribe.lf import attach\n"
         "def fail(module): raise RuntimeError('signature changed')\n"
-        "attach.ATTACHMENTS['llamafactory.data.converter'] = fail\n"
+        "attach.ATTACHMENTS['llamafactory.data.converter'] = (fail,)\n"
     )
     run = python(code + PRINT, PYTHONPATH=stand_in)
     assert (run.returncode, run.stdout.strip()) == (0, "[]")
@@ -137,7 +137,7 @@ def test_broken_upstream_module_fails_with_its_own_error(stand_in):
 def test_untested_version_is_said_once(monkeypatch, capsys):
     monkeypatch.setattr(metadata, "version", lambda name: "9.9.9")
     monkeypatch.setattr(attach, "_said", set())
-    monkeypatch.setattr(attach, "ATTACHMENTS", {"one": lambda module: None, "two": lambda module: None})
+    monkeypatch.setattr(attach, "ATTACHMENTS", {"one": (), "two": ()})
     for name in ("one", "two", "one"):
         attach.attach(ModuleType(name))
     (line,) = capsys.readouterr().err.splitlines()

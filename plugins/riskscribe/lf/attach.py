@@ -1,8 +1,14 @@
-"""What is added to which llamafactory module, right after it has executed."""
+"""What is added to which llamafactory module, right after it has executed: the table at the end.
 
+An attachment names what it relies on of its module. Where that has changed it is left out with one line on stderr, and
+LLaMA-Factory runs on as if this one had never been there; the others of the same module are still made.
+"""
+
+import inspect
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from importlib import metadata
 from pathlib import Path
@@ -10,11 +16,48 @@ from types import ModuleType
 
 import numpy as np
 
-from riskscribe.lf import decode
+from riskscribe.lf import decode, guide, live
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
 _said: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One thing added to one module.
+
+    `needs` maps a name in the module (`Class.method` too) to the parameters that must still be there.
+    """
+
+    module: str
+    adds: str
+    extend: Callable[[ModuleType], None]
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tested: tuple[str, ...] = TESTED
+
+    @property
+    def name(self) -> str:
+        return self.extend.__name__
+
+    def missing(self, module: ModuleType) -> str:
+        """What the module no longer has of what this relies on, or nothing."""
+        for path, parameters in self.needs.items():
+            found = module
+            for part in path.split("."):
+                found = getattr(found, part, None)
+            if found is None:
+                return f"{path} is gone"
+            if not parameters:
+                continue
+            known = inspect.signature(found).parameters
+            if lost := [one for one in parameters if one not in known]:
+                return f"{path} no longer takes {', '.join(lost)}"
+        return ""
+
+
+# what could not be attached in this process, by name, and why
+FAILED: dict[str, str] = {}
 
 
 def say_once(line: str) -> None:
@@ -26,12 +69,24 @@ def say_once(line: str) -> None:
 
 def attach(module: ModuleType) -> None:
     """Extend one llamafactory module; called by the import hook, idempotent."""
+    if getattr(module, "riskscribe_attached", False):
+        return
+    module.riskscribe_attached = True
     version = metadata.version("llamafactory")
-    if version not in TESTED:
-        say_once(f"LLaMA-Factory {version} is not a version this plugin was tested with ({', '.join(TESTED)})")
-    if not getattr(module, "riskscribe_attached", False):
-        ATTACHMENTS[module.__name__](module)
-        module.riskscribe_attached = True
+    for one in ATTACHMENTS:
+        if one.module != module.__name__:
+            continue
+        if version not in one.tested:
+            say_once(f"LLaMA-Factory {version} is not a version this plugin was tested with ({', '.join(one.tested)})")
+        reason = one.missing(module)
+        if not reason:
+            try:
+                one.extend(module)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+        if reason:
+            FAILED[one.name] = reason
+            say_once(f"not attached to {one.module}: {one.adds} ({reason}); LLaMA-Factory runs on without it")
 
 
 def add_formats(module: ModuleType) -> None:
@@ -167,10 +222,75 @@ def obey_recipe_decoding(module: ModuleType) -> None:
     decode.install()
 
 
-ATTACHMENTS = {
-    "llamafactory.chat.hf_engine": obey_recipe_decoding,
-    "llamafactory.data.converter": add_formats,
-    "llamafactory.train.sft.metric": add_metric,
-    "llamafactory.train.sft.trainer": keep_response_logits,
-    "llamafactory.train.sft.workflow": show_inputs_to_metric,
-}
+_PREDICTION = ("self", "model", "inputs", "prediction_loss_only", "ignore_keys")
+_RUN_SFT = ("model_args", "data_args", "training_args", "finetuning_args", "generating_args")
+
+ATTACHMENTS = (
+    Attachment(
+        "llamafactory.chat.hf_engine",
+        "a served model decodes as its recipe says",
+        obey_recipe_decoding,
+        {"HuggingfaceEngine.__init__": ("model_args", "data_args", "finetuning_args", "generating_args")},
+    ),
+    Attachment(
+        "llamafactory.data.converter",
+        "dataset formats risk_report and risk_report_few_shot",
+        add_formats,
+        {
+            "DatasetConverter": ("dataset_attr", "data_args"),
+            "register_dataset_converter": (),
+            "DATASET_CONVERTERS": (),
+        },
+    ),
+    Attachment(
+        "llamafactory.extras.ploting",
+        "task curves in the plots",
+        live.plot_task_curves,
+        {"gen_loss_plot": ("trainer_log",), "plot_loss": ("save_dictionary", "keys"), "TRAINER_STATE_NAME": ()},
+    ),
+    Attachment(
+        "llamafactory.hparams.generating_args",
+        "recipe key answer_schema",
+        guide.add_switch,
+        {"GeneratingArguments": ("num_beams",), "GeneratingArguments.to_dict": ("obey_generation_config",)},
+    ),
+    Attachment(
+        "llamafactory.train.callbacks",
+        "task metrics in trainer_log.jsonl",
+        live.log_task_metrics,
+        {"LogCallback.on_log": ("args", "state", "control"), "LogCallback._write_log": ("output_dir", "logs")},
+    ),
+    Attachment(
+        "llamafactory.train.sft.metric",
+        "the rubric beside ROUGE and BLEU",
+        add_metric,
+        {"ComputeSimilarity": ("tokenizer",), "ComputeSimilarity._dump": (), "numpify": ()},
+    ),
+    Attachment(
+        "llamafactory.train.sft.trainer",
+        "logits for the answer only",
+        keep_response_logits,
+        {"CustomSeq2SeqTrainer.compute_loss": ("model", "inputs"), "IGNORE_INDEX": ()},
+    ),
+    Attachment(
+        "llamafactory.train.sft.trainer",
+        "live evaluation",
+        live.measure_at_evaluations,
+        {"CustomSeq2SeqTrainer.evaluation_loop": ("dataloader", "prediction_loss_only", "metric_key_prefix")},
+    ),
+    Attachment(
+        "llamafactory.train.sft.trainer",
+        "constrained answers in do_predict",
+        guide.constrain_predictions,
+        {"CustomSeq2SeqTrainer.prediction_step": _PREDICTION},
+    ),
+    Attachment(
+        "llamafactory.train.sft.workflow",
+        "the metric sees the prompts; faster decoding on a CPU",
+        show_inputs_to_metric,
+        {"run_sft": _RUN_SFT},
+    ),
+    Attachment(
+        "llamafactory.train.sft.workflow", "live evaluation's settings", live.read_settings, {"run_sft": _RUN_SFT}
+    ),
+)
