@@ -1,7 +1,7 @@
 """Comparisons that a sentence makes, checked against the values it speaks of.
 
-Rose or fell against the earlier value, exceeds or within, largest or smallest, "of which", "respectively": a comparison
-that the evidence contradicts makes the number it speaks of unsupported. What cannot be told is no claim.
+Rose or fell against the earlier value, exceeds or within, largest or smallest, "of which", "respectively": a
+comparison that the evidence contradicts makes the number it speaks of unsupported. What cannot be told is no claim.
 """
 
 import itertools
@@ -35,19 +35,22 @@ class Claim(BaseModel):
 
 
 _BEYOND = re.compile(
-    r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than|larger than|top(?:s|ped)"
+    r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than"
+    r"|larger than|top(?:s|ped)"
     r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢",
     re.IGNORECASE,
 )
 _SHORT = re.compile(
-    r"below|under|less than|lower than|within|short of|fewer than|smaller than|behind|underperformed|fell short of|低于|小于|少于|未超过|不超过|以内|不足|跑输",
+    r"below|under|less than|lower than|within|short of|fewer than|smaller than|behind|underperformed"
+    r"|fell short of|低于|小于|少于|未超过|不超过|以内|不足|跑输",
     re.IGNORECASE,
 )
 _EXTREMES = re.compile(
     r"largest|biggest|highest|greatest|smallest|lowest|最大|最高|最多|最小|最低|最少", re.IGNORECASE
 )
 _NOT_FIRST = re.compile(
-    r"(?:\b(?:second|third|next|two|three|among(?:st)? the|one of the|another of the)[\s-]?|第[二三四]|之一|前[二三四五])$",
+    r"(?:\b(?:second|third|next|two|three|among(?:st)? the|one of the|another of the)[\s-]?|第[二三四]"
+    r"|之一|前[二三四五])$",
     re.IGNORECASE,
 )
 _OVER_LIMIT = re.compile(
@@ -56,14 +59,17 @@ _OVER_LIMIT = re.compile(
     re.IGNORECASE,
 )
 _IN_LIMIT = re.compile(
-    r"\b(?:is|are|remains?|stays?|stands?)\s(?:well |comfortably |still )?(?:within (?:its |the )?(?:hard )?limits?|below (?:its |the )?(?:hard )?limit)"
+    r"\b(?:is|are|remains?|stays?|stands?)\s(?:well |comfortably |still )?"
+    r"(?:within (?:its |the )?(?:hard )?limits?|below (?:its |the )?(?:hard )?limit)"
     r"|\bwithin its (?:hard )?limit\b|(?:处于|仍在|保持在|在)限额(?:之|以)?内|未超限|未突破(?:限额|硬限)",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"(?:\b(?:not|no|never|without|neither|nor|none|yet to|n't|would|could|may|might|if)\b|[未没无不非会将可]|如果|若)[^,，;；]{0,16}$",
+    r"(?:\b(?:not|no|never|without|neither|nor|none|yet to|n't|would|could|may|might|if)\b|[未没无不非会将可]"
+    r"|如果|若)[^,，;；]{0,16}$",
     re.IGNORECASE,
 )
+_FALLS = re.compile(r"decreas|declin|reduc|降|减|跌", re.IGNORECASE)
 _UP_TO = re.compile(
     r"(?:\s?(?:to|at|by|,|，|了|至|到|为|达|的|约|近|逾|slightly|sharply|further|again|now|strongly)\s?){0,4}",
     re.IGNORECASE,
@@ -119,10 +125,11 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if any(entry is new[0] for entry in entries):
             continue
         for i, entry in enumerate(entries):
-            if entry is old[0] and not _is_earlier(text, sentence, i):
-                if not entry.meaning.years & sentence.contexts[i].years:
-                    reason = f"the change is to {new[0].fact}, not to {entry.fact}"
-                    yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
+            if entry is not old[0] or _is_earlier(text, sentence, i):
+                continue
+            if not entry.meaning.years & sentence.contexts[i].years:
+                reason = f"the change is to {new[0].fact}, not to {entry.fact}"
+                yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
 
 
 _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})
@@ -135,7 +142,7 @@ def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry 
     read = sentence.reads[i]
     found = [
         one for name in number.evidence for one in facts.by_id.get(name, ())
-        if read.states(one.size, one.fact.exact) and one.fact.role != "text"
+        if read.states(one.size, one.fact.exact, facts.of_case) and one.fact.role != "text"
     ]  # fmt: skip
     return min(found, key=lambda one: (abs(one.size - abs(read.value)), one.fact.role, one.fact.id), default=None)
 
@@ -203,12 +210,9 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
         if move is None or not _UP_TO.fullmatch(text, move.end, read.span[0]):
             continue
         if near.moves_by and read.unit in ("percent", "points", "bp"):
-            if {"growth", "change"} & entry.meaning.qualities and entry.fact.value > 0 and move.tag == "down":
-                if not re.search(r"decreas|declin|reduc|降|减|跌", entry.fact.label, re.IGNORECASE):
-                    yield (
-                        _claim(text, (move.start, move.end), "change", False, [entry], f"is a rise: {entry.fact}"),
-                        [i],
-                    )
+            told_down = move.tag == "down" and not _FALLS.search(entry.fact.label)
+            if told_down and {"growth", "change"} & entry.meaning.qualities and entry.fact.value > 0:
+                yield _claim(text, (move.start, move.end), "change", False, [entry], f"is a rise: {entry.fact}"), [i]
             continue
         if near.moves_by and not re.search(
             r"to|at|[至到为达]|升至|降至|增至|减至", text[move.start : read.span[0]], re.IGNORECASE

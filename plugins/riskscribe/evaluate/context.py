@@ -22,7 +22,8 @@ _MEASURED = re.compile(
     r"\s?(?:[0-9.]+%\s?)?(?:VaR|ES\b|expected shortfall|value at risk|风险价值|预期尾部)", re.IGNORECASE
 )
 _CONFIDENCE = re.compile(
-    r"[\s,]{0,2}(?:[0-9]+[-\s]?(?:day|d|天|日)\s?)?(?:VaR|ES\b|expected shortfall|value at risk|confidence|置信|分位|预期尾部|风险价值)",
+    r"[\s,]{0,2}(?:[0-9]+[-\s]?(?:day|d|天|日)\s?)?(?:VaR|ES\b|expected shortfall|value at risk"
+    r"|confidence|置信|分位|预期尾部|风险价值)",
     re.IGNORECASE,
 )
 _CONFIDENCE_BEFORE = re.compile(
@@ -34,7 +35,8 @@ _HORIZON = re.compile(
 )
 _HORIZON_BEFORE = re.compile(r"(?:horizon(?: of)?|VaR\s?\(|over|持有期为?)\s?$", re.IGNORECASE)
 _BASE = re.compile(
-    r"(?:\b(?:compared (?:with|to)|than|versus|vs\.?|over|from|on|against|relative to|of|since|below|above)(?: the| that of| those of)?"
+    r"(?:\b(?:compared (?:with|to)|than|versus|vs\.?|over|from|on|against|relative to|of|since|below"
+    r"|above)(?: the| that of| those of)?"
     r"|[较比同与]|相比)\s?$",
     re.IGNORECASE,
 )
@@ -46,7 +48,8 @@ _LIMIT_AFTER = re.compile(
     re.IGNORECASE,
 )
 _LIMIT_BEFORE = re.compile(
-    r"(?:\b(?:limit|cap|ceiling|threshold)(?:\s(?:of|is|was|at|stands at|remains|set at))?[:\s]*|(?:限额|上限)(?:为|是|：|:|设为)?\s?)$",
+    r"(?:\b(?:limit|cap|ceiling|threshold)(?:\s(?:of|is|was|at|stands at|remains|set at))?[:\s]*"
+    r"|(?:限额|上限)(?:为|是|：|:|设为)?\s?)$",
     re.IGNORECASE,
 )
 _LIMIT_LINK = re.compile(
@@ -197,7 +200,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         near._said = None
         near.before = text[max(clause.start, start - _NEARBY) : start]
         near.after = text[end : min(clause.end, end + _NEARBY)]
-        near.cited = beside(read, grouped, leads)
+        near.cited = beside(read, grouped, leads, text)
         if near.cited is None and cited is not None:
             near.cited = frozenset(cited)
         near.sentence_ids = known

@@ -1,7 +1,7 @@
 """Numbers that one operation gives: difference, sum over a group, ratio, percent of, percent change.
 
-A word must say so (rose by, total, of which, share, times; 增加, 合计, 占, 翻一番), and the operands must be comparable:
-the same unit and currency, the same line at two times for a change, the same time for a share.
+A word must say so (rose by, total, of which, share, times; 增加, 合计, 占, 翻一番), and the operands must be
+comparable: the same unit and currency, the same line at two times for a change, the same time for a share.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,9 @@ class Derived(NamedTuple):
     fault: str | None = None
 
 
-def derive(read: Read, near: Context, facts: Facts, sentence: Sentence, lenient: bool) -> Derived | None:
+def derive(
+    read: Read, near: Context, facts: Facts, sentence: Sentence, lenient: bool, narrow: bool = False
+) -> Derived | None:
     """The operation that gives `read`, or what is wrong with it; None where nothing does.
 
     Args:
@@ -34,11 +36,12 @@ def derive(read: Read, near: Context, facts: Facts, sentence: Sentence, lenient:
         near: what stands around it.
         facts: the evidence.
         sentence: the clause; its citations are the operands.
+        narrow: whether only the ids beside the number count, because others of the sentence have it as it is.
         lenient: whether a clause without citations may derive, from the lines it names.
     """
     if read.ignored or read.kind or not read.value:
         return None
-    ids = sentence.ids if sentence.ids is not None else near.cited
+    ids = sentence.ids if sentence.ids is not None and not narrow else near.cited
     if ids is None and not lenient:
         return None
     pool = _pool(facts, ids, near, sentence)
@@ -119,6 +122,11 @@ def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
         for entry, rank in ranked
         if rank == best[entry.meaning.measures] or rank[0] > 0 or not entry.names - {"total"}
     ]
+
+
+def _told(entry: Entry) -> float:
+    """The value of a fact as prose tells it: the use of a limit has no sign."""
+    return entry.fact.value if entry.fact.signed else entry.size
 
 
 def _comparable(one: Entry, two: Entry) -> bool:
@@ -287,7 +295,7 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
     for one, two in permutations(amounts, 2):
         if not two.fact.value or not _comparable(one, two) or not _same_time(one, two):
             continue
-        share = 100.0 * one.fact.value / two.fact.value
+        share = 100.0 * _told(one) / _told(two)
         if not read.states(abs(share)) or (read.sign < 0 < share):
             continue
         if share > 100.5 and not quotients and "limit" not in two.meaning.qualities and not facts.of_case:
@@ -360,7 +368,7 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
     for one, two in permutations(pool, 2):
         if not two.fact.value or not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
             continue
-        multiple = one.fact.value / two.fact.value
+        multiple = _told(one) / _told(two)
         if not read.states(abs(multiple)) or (read.sign < 0 < multiple):
             continue
         if _named_after(one, two, sentence):
@@ -460,10 +468,10 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         some = [one for one in pool if (one.names & near.names or one.meaning.measures & said) and _fits(read, one)]
         if near.years:
             some = [one for one in some if not one.meaning.years or one.meaning.years & near.years]
-        if 1 < len(some) <= 4 and all(_comparable(some[0], one) and _same_time(some[0], one) for one in some[1:]):
-            if read.states(abs(sum(one.fact.value for one in some))):
-                evidence = [one.fact.id for one in some]
-                yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
+        alike = all(_comparable(some[0], one) and _same_time(some[0], one) for one in some[1:])
+        if 1 < len(some) <= 4 and alike and read.states(abs(sum(one.fact.value for one in some))):
+            evidence = [one.fact.id for one in some]
+            yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
         for group in _groups(facts.entries):
             total = sum(one.fact.value for one in group)
             if _fits(read, group[0]) and _speaks_of(near, group[0], facts) and read.states(abs(total)):

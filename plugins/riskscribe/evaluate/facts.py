@@ -1,7 +1,7 @@
 """What the evidence says, number by number: of a case, or of anybody's list of labelled numbers.
 
-An id has as many facts as its evidence has numbers. In a plain list all meaning is in the label: the measure, the year,
-the horizon; `meaning` reads it once.
+An id has as many facts as its evidence has numbers. In a plain list all meaning is in the label: the measure, the
+year, the horizon; `meaning` reads it once.
 """
 
 import re
@@ -165,14 +165,15 @@ class Meaning(NamedTuple):
 
 _KINDS = frozenset({"limit", "budget", "gross", "net", "growth", "rate", "change", "average", "headroom", "excess"})
 _IN_BRACKETS = re.compile(r"[(（]([^()（）]{1,40})[)）]|(?:,|，|;)\s?(?:in\s)?([^,，;]{1,24})$|\b(in\s[^,()]{1,24})$")
-_PLAIN_WORDS = frozenset(
+_PLAIN_TEXT = (
     "of the and for in at by to a an as on per from with value amount figure number ended end ending fiscal year fy"
     " reported million billion thousand total usd eur gbp jpy cny cnh hkd rmb line item note audited unaudited"
     " consolidated group company full month december november october september august july june may april march"
     " february january jan feb mar apr jun jul aug sep oct nov dec q h is was were are be been it its this that these"
     " those which who we our their his her or s t than then also both each vs day d period before after excluding"
-    " including attributable basis date".split()
+    " including attributable basis date"
 )
+_PLAIN_WORDS = frozenset(_PLAIN_TEXT.split())
 _PLAIN_CHARS = frozenset(
     "的年月日度期末初额值数和与及其为在于中从由至到较占元万亿（）()、，。：:合计共金额个百分点以上下达是了有将被对比本公司集团"
 )

@@ -47,8 +47,8 @@ FaultKind = Literal[
 class Number(BaseModel):
     """A number found in a text.
 
-    `span` counts characters; `value` has sign and scale word applied, a percentage stays as written. `fault` is the kind
-    of what is wrong, for machines; `reason` says it in words, with the evidence.
+    `span` counts characters; `value` has sign and scale word applied, a percentage stays as written. `fault` is the
+    kind of what is wrong, for machines; `reason` says it in words, with the evidence.
     """
 
     span: tuple[int, int]
@@ -82,7 +82,8 @@ _GAINS = re.compile(
 # what a clause must say before a fact of that role supports its number; `#` is the number
 _CUES = {
     "previous": re.compile(
-        r"\b(?:previous\w*|prior|yesterday\w*|was|were|from|earlier|last|day before)\b|前值|昨|前一|上一|此前|由|从|上日",
+        r"\b(?:previous\w*|prior|yesterday\w*|was|were|from|earlier|last|day before)\b"
+        r"|前值|昨|前一|上一|此前|由|从|上日",
         re.IGNORECASE,
     ),
     "soft": re.compile(r"\b(?:soft|threshold|warning|trigger)|软限|预警|阈值", re.IGNORECASE),
@@ -211,9 +212,9 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     if read.unit == "percent" and near.moves_by and _is_level(entry):
         return _Fault(0, f"a change of a percentage is told in points: {fact}", "wrong_unit")
     measures = near.measures
-    if measures and said.measures and not measures & said.measures:
-        if not (measures <= _LOOSE or said.measures <= _LOOSE):
-            return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
+    loose = measures <= _LOOSE or said.measures <= _LOOSE  # true of none named at all
+    if not loose and not measures & said.measures:
+        return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
     qualities = near.qualities
     if not facts.of_case:
         for one, other in (("gross", "net"), ("net", "gross")):
@@ -291,7 +292,11 @@ def _of_size(read: Read, facts: Facts) -> list[Entry]:
         return [
             one
             for one in facts.sized(low, high)
-            if (abs(one.size - size) <= slack if one.fact.exact else low <= one.size < high or read.states(one.size))
+            if (
+                abs(one.size - size) <= slack
+                if one.fact.exact
+                else low <= one.size < high or read.states(one.size, halves=facts.of_case)
+            )
         ]
     size = abs(read.value)
     near = facts.sized(min(read.low, size - read.half), max(read.high, size + read.half))
@@ -347,7 +352,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         )
     # what is quoted across a threshold is not rescued by computing it again
     across = any(one.kind == "threshold" for one in faults)
-    computed = None if across else derive(read, near, facts, sentence, lenient)
+    elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
+    computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
     if computed is not None and not computed.fault:
         reason = computed.reason
         if lenient and near.cited is None:
@@ -410,7 +416,7 @@ def _is_part(value: int, told: int, kind: str) -> bool:
 
 
 def _qualifier(read: Read, near: Context, facts: Facts):
-    """A horizon or a confidence beside its measure, or a tenor, where the evidence is a list whose labels tell them."""
+    """A horizon or a confidence beside its measure, or a tenor, where a list's labels tell them."""
     if facts.of_case:
         return None
     is_horizon = read.unit in DURATIONS

@@ -1,8 +1,8 @@
 """The numbers of a text, English or Chinese, as their writer meant them.
 
 A number is read with its sign, scale word, unit and currency. The digits written define its rounding interval (6.3m is
-any amount from 6.25m to 6.35m), a word before it may move that interval (over, nearly, about; 逾, 近, 约). Dates, years,
-ordinals and digits inside a name are found as well, so that nobody takes them for amounts.
+any amount from 6.25m to 6.35m), a word before it may move that interval (over, nearly, about; 逾, 近, 约). Dates,
+years, ordinals and digits inside a name are found as well, so that nobody takes them for amounts.
 """
 
 import re
@@ -81,12 +81,13 @@ _LONGEST_BEFORE = max(_BEFORE.values())
 
 _DIGITS = {one: i for i, one in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _TENS = {"十": 10.0, "百": 100.0, "千": 1000.0}
+_CHINESE_CURRENCIES = "|".join(sorted((one for one in CURRENCIES if not one.isascii()), key=len, reverse=True))
 _NUMERAL = re.compile(
     r"(?P<minus>负)?(?P<part>百分之|千分之|万分之)?"
     r"(?P<numeral>[零一二两三四五六七八九十][〇零一二两三四五六七八九十百千万亿]{0,20}(?:点[〇零一二三四五六七八九]{1,9}(?:万亿|亿|万)?)?)"
     r"(?:(?P<points>个?百分点)|(?P<bp>个?基点)|(?P<tenths>成(?P<more>[一二三四五六七八九半])?(?![立为功员本长交果熟套语品]))"
     r"|(?P<ratio>倍)|(?P<days>个?(?:交易日|工作日)|天)"
-    rf"|(?P<after>{'|'.join(sorted((one for one in CURRENCIES if not one.isascii() and len(one) < 6), key=len, reverse=True))}))?"
+    rf"|(?P<after>{_CHINESE_CURRENCIES}))?"
 )
 _HAS_NUMERAL = re.compile("[零一二两三四五六七八九十半番翻]")
 # words that are a number; "first half" and "a third party" are none
@@ -103,7 +104,7 @@ _WORD_NUMBERS = re.compile(
 _SPELLED = {
     word: value
     for value, word in (
-        *enumerate("zero one two three four five six seven eight nine ten eleven twelve".split()),
+        *enumerate("zero one two three four five six seven eight nine ten eleven twelve".split()),  # noqa: SIM905
         (15, "fifteen"), (20, "twenty"), (30, "thirty"), (40, "forty"), (50, "fifty"),
     )
 }  # fmt: skip
@@ -179,10 +180,10 @@ _ACCOUNTANT = re.compile(r"(?:\b(?:is|was|were|of|at|to|from|by|be|a)|[:=：]|[�
 class Read(NamedTuple):
     """A number as written.
 
-    `value` has sign and scale applied, a percentage stays as written. `half` is half a unit of the last digit and `step`
-    a unit of the last digit that is not zero. `sign` is -1 or 1 where one is written, else 0. `bound` says what a word
-    beside it makes of it: over, under, about. `ends` are the ends of the range it is part of. `tenor` is 3 where 3m
-    could be three months. `kind` tells years and dates; `ignored` says why it needs no evidence.
+    `value` has sign and scale applied, a percentage stays as written. `half` is half a unit of the last digit and
+    `step` a unit of the last digit that is not zero. `sign` is -1 or 1 where one is written, else 0. `bound` says
+    what a word beside it makes of it: over, under, about. `ends` are the ends of the range it is part of. `tenor` is
+    3 where 3m could be three months. `kind` tells years and dates; `ignored` says why it needs no evidence.
     """
 
     span: tuple[int, int]
@@ -224,20 +225,22 @@ class Read(NamedTuple):
             return size - loose - slack, size + loose + slack
         return size - self.half - slack, size + self.half - (slack if self.half else -slack)
 
-    def states(self, size: float, exact: bool = False) -> bool:
-        """Whether an amount of this size, told without its sign, may be written so."""
+    def states(self, size: float, exact: bool = False, halves: bool = False) -> bool:
+        """Whether an amount of this size, told without its sign, may be written so.
+
+        Args:
+            size: the amount.
+            exact: whether it may not be rounded.
+            halves: whether an exact half may be rounded down, as binary arithmetic does to one just below.
+        """
         if exact:
             return abs(abs(self.value) - size) <= 1e-9 * max(1.0, size)
         low, high = self._interval()
         if not low <= size <= high:
             # a half is rounded up, or to an even digit
-            half = abs(self.value) + self.half
-            even = (
-                self.half
-                and not self.bound
-                and abs(size - half) <= max(1e-13 * size, min(1e-9 * size, 0.01 * self.half))
-            )
-            return bool(even) and round(abs(self.value) / (2 * self.half)) % 2 == 0
+            slack = max(1e-13 * size, min(1e-9 * size, 0.01 * self.half))
+            half = self.half and not self.bound and abs(size - abs(self.value) - self.half) <= slack
+            return bool(half) and (halves or round(abs(self.value) / (2 * self.half)) % 2 == 0)
         # "over 5.2m" is more than 5.2m, and "nearly 5.2m" is less
         return self.bound in ("", "about") or abs(abs(self.value) - size) > 1e-9 * size
 
@@ -321,7 +324,7 @@ def _blank(text: str, reads: list[Read]) -> str:
 
 
 def read_unit(unit: str) -> Read | None:
-    """A unit as a person writes it in a table ("%", "USD m", "$ millions", "亿元"), as one of it; None if it is none."""
+    """A unit as a person writes it in a table ("%", "USD m", "$ millions", "亿元"), as one of it, or None."""
     plain = normalise(unit).strip()
     if not plain or any(one.isdigit() for one in plain):
         return None
@@ -361,9 +364,9 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
     unit = None
     if match.lastgroup in UNITS:
         unit = match.lastgroup
-    head = text[max(previous_end, start - 30) : start]
-    head, before, head_sign, opened = _prefix(head)
-    begin = start - (min(30, start - previous_end) - len(head)) if (before or head_sign or opened) else start
+    first = max(previous_end, start - 30)
+    head, before, head_sign, opened = _prefix(text[first:start])
+    begin = first + len(head) if (before or head_sign or opened) else start
     if close and not opened:  # the bracket closes something else
         end = match.end("exponent") if exponent else match.end("digits")
         tail = _NUMBER.match(text[match.start("digits") : end])
@@ -371,16 +374,19 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
             scale, scale_word, after, unit = 1.0, None, None, None
             size, half = bounded(float(clean) * 10.0**power), bounded(0.5 * last)
             step = bounded(10.0 ** (power + zeros))
-    if opened and not close:
-        if text[end : end + 1] == ")":
-            end += 1
-        else:  # the bracket holds more than the number
-            opened, begin = False, begin + 1 if text[begin] == "(" else begin
-    bracketed = opened and bool(before or (close and (scale_word or unit)) or _ACCOUNTANT.search(head) or not begin)
+    closed = bool(opened and (close or text[end : end + 1] == ")"))
+    end += closed and not close
+    # an accountant's minus stands where an amount would; any other bracket is an aside, or holds more than the number
+    outside = bool(before and not (opened and opened[1]))
+    bracketed = (
+        closed
+        and not head_sign
+        and bool(outside or (close and (scale_word or unit)) or _ACCOUNTANT.search(head) or not begin)
+    )
     if opened and not bracketed:
-        begin = start
-        end = end - 1 if text[end - 1] == ")" else end
-        head_sign, before = 0, ""
+        head, before, head_sign = opened
+        begin = first + len(head) if (before or head_sign) else start
+        end = end - 1 if closed and text[end - 1] == ")" else end
     currencies = frozenset()
     if unit is None or unit in MONEY:
         currencies = CURRENCIES.get((before or after or "").lower(), frozenset())
@@ -388,9 +394,8 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
             currencies = (CURRENCIES[before] & CURRENCIES[after.lower()]) or currencies
         unit = unit or ("money" if currencies or scale_word else None)
     kind = ""
-    if clean.isdigit() and len(digits) == 4 and clean[:2] in ("19", "20") and unit in (None, "years"):
-        if not before and not scale_word and (unit is None or match["years"] == "年"):
-            kind, unit = "year", None
+    if clean.isdigit() and len(digits) == 4 and clean[:2] in ("19", "20") and not before and not scale_word:
+        kind, unit = ("year", None) if unit is None or match["years"] == "年" else ("", unit)
     tenor = (
         float(clean)
         if scale_word in ("m", "M") and end - start <= 4 and len(clean) <= 3 and "." not in clean
@@ -420,9 +425,11 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
 _SIGNS = {"+": 1, "-": -1}
 
 
-def _prefix(head: str) -> tuple[str, str, int, bool]:
-    """What is left of the text before a number without its currency, sign and opening bracket, and those three."""
-    sign, opened = 0, False
+def _prefix(head: str) -> tuple[str, str, int, tuple[str, str, int] | None]:
+    """What is left of the text before a number without its currency, sign and opening bracket, then these three; the
+    bracket as the first three inside it.
+    """
+    sign, opened = 0, None
     before = ""
     for _ in range(4):
         bare = head[:-1] if head.endswith(" ") else head
@@ -435,7 +442,7 @@ def _prefix(head: str) -> tuple[str, str, int, bool]:
                 break
             sign, head = _SIGNS[last], bare[:-1]
         elif last == "(" and not opened and bare == head:
-            opened, head = True, bare[:-1]
+            opened, head = (head, before, sign), bare[:-1]
         elif last == "负" and not sign and bare == head:
             sign, head = -1, bare[:-1]
         elif not sign and bare != head and (word := bare[-9:].lower()).endswith(("minus", "negative")):

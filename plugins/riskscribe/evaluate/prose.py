@@ -237,6 +237,7 @@ def clauses(text: str, citations: list[Citation], reads: list[Read]) -> list[Cla
     return found
 
 
+_COMMA = re.compile("[,，]")
 _JOINED = re.compile(r"(?:[\s,，、和及与&]|and){0,9}")
 
 
@@ -250,15 +251,16 @@ def groups(clause: Clause, text: str) -> list[Citation]:
     return found
 
 
-def beside(read: Read, grouped: list[Citation], leads: bool) -> frozenset[str] | None:
+def beside(read: Read, grouped: list[Citation], leads: bool, text: str) -> frozenset[str] | None:
     """The ids beside a number: the next citation, or the last one where none follows; None without any.
 
-    Where the clause begins with a citation (`leads`: "[LIM-1] uses 5m"), the one before the number counts too.
+    Where the clause begins with a citation (`leads`: "[LIM-1] uses 5m"), the one before the number counts too,
+    unless a comma parts them ("The note [NOTE-1] is wrong, as VaR is 5m [VAR-1]").
     """
     if not grouped:
         return None
     at = bisect_left(grouped, (read.span[0],))
     chosen = grouped[at : at + 1] or grouped[at - 1 : at]
-    if leads:
-        chosen = grouped[max(0, at - 1) : at + 1]
+    if leads and at and not _COMMA.search(text, grouped[at - 1].end, read.span[0]):
+        chosen = grouped[at - 1 : at + 1]
     return frozenset(name for one in chosen for name in one.ids)
