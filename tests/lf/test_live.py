@@ -2,7 +2,11 @@
 
 import json
 import logging
+import os
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,14 +156,12 @@ def test_early_stopping_and_best_model(make_live, run, monkeypatch):
 
 def test_a_resumed_run_keeps_its_curves(make_live, run):
     data = make_live()
-    whole = run(data, "whole", drop=("early_stopping_steps",), max_steps=4)
-    import shutil
-
+    whole = run(data, "whole", max_steps=4)
     parted = whole.parent / "parted"
     shutil.copytree(whole, parted)
     # killed after checkpoint-2: step 4 was told, its checkpoint never written
     shutil.rmtree(parted / "checkpoint-4")
-    again = run(data, "parted", drop=("early_stopping_steps",), max_steps=4)
+    again = run(data, "parted", max_steps=4)
     assert evaluations(again).keys() == {2, 4}
     assert losses(again) == losses(whole)
     log = lines(again / "trainer_log.jsonl")
@@ -178,7 +180,7 @@ def test_packed_rows_and_held_out_ones(make_live, run, packing):
     """`val_size` holds rows out of a training file: only those are asked, and packing hides none of them."""
     data = make_live(8, cases=8)
     sizes = {"cutoff_len": 8192, "val_size": 0.5, "max_steps": 1, "eval_steps": 1, "save_steps": 1}
-    out = run(data, dataset="live", drop=("eval_dataset", "early_stopping_steps"), **packing, **sizes)
+    out = run(data, dataset="live", drop=("eval_dataset",), **packing, **sizes)
     found = evaluations(out)[1]
     assert 0 < found["eval_risk_cases"] < 8
     asked = {one["case_id"] for one in lines(out / "live_evaluation" / "eval-1.jsonl")}
@@ -382,3 +384,52 @@ def test_plots_gain_the_curves(tmp_path):
     plain, both = (matplotlib.image.imread(tmp_path / f"training_{one}.png") for one in ("eval_loss", "loss"))
     assert both.shape[0] > plain.shape[0]  # a panel below
     assert plain.shape[:2] == (480, 640)
+
+
+@pytest.mark.slow
+def test_two_ranks_answer_as_one(make_live, tiny_model, tmp_path):
+    """torchrun on two gloo ranks, three batches: no rank waits for ever, and the metrics of one adapter are equal."""
+    data = make_live(cases=5)
+    cli = str(Path(sys.executable).with_name("llamafactory-cli"))
+    found = {}
+    for ranks in (1, 2):
+        out = tmp_path / str(ranks)
+        settings = {
+            "model_name_or_path": tiny_model, "dataset_dir": data, "dataset": "rows", "eval_dataset": "live",
+            "output_dir": out, "max_steps": 2, "eval_steps": 1, "save_steps": 1, "per_device_eval_batch_size": 2,
+            "learning_rate": 1e-9,  # the weights do not move, so that the ranks' data order does not matter
+            "gradient_accumulation_steps": 1, "ddp_backend": "gloo",
+        }  # fmt: skip
+        run = subprocess.run(
+            [cli, "train", str(RECIPE), *(f"{key}={value}" for key, value in settings.items())],
+            cwd=ROOT,
+            env={**os.environ, "FORCE_TORCHRUN": "1", "NPROC_PER_NODE": str(ranks), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        found[ranks] = [live.task_metrics(one) for _, one in sorted(evaluations(out).items())]
+        found[ranks] = [{k: v for k, v in one.items() if k != "eval_risk_seconds"} for one in found[ranks]]
+        found[ranks].append(lines(out / "live_evaluation" / "eval-2.jsonl"))
+    assert len(found[1]) == 3 and found[1][0]["eval_risk_cases"] == 5
+    assert found[1] == found[2]
+
+
+def test_recipe_is_the_plain_one_with_evaluation():
+    import yaml
+
+    plain, watched = (
+        yaml.safe_load((RECIPE.parent / name).read_text(encoding="utf-8"))
+        for name in ("sft_lora.yaml", "sft_lora_live.yaml")
+    )
+    differ = {key for key in plain | watched if plain.get(key) != watched.get(key)}
+    assert differ - {"output_dir", "save_steps"} == {
+        "eval_dataset", "eval_strategy", "eval_steps", "per_device_eval_batch_size", "load_best_model_at_end",
+        "metric_for_best_model",
+    }  # fmt: skip
+    registry = json.loads((ROOT / "dataset_info" / "dataset_info.json").read_text(encoding="utf-8"))
+    assert registry[watched["eval_dataset"]][live.KEY]["cases"] == 8
+    # one language: the metric has the plain name that the recipe chooses by
+    assert registry[watched["eval_dataset"]][live.KEY]["language"] == "en"
+    assert watched["metric_for_best_model"] == HEADLINE and watched["save_steps"] % watched["eval_steps"] == 0
