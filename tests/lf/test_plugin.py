@@ -83,10 +83,11 @@ def test_installed_hook_is_the_one_in_the_repository():
 
 
 def test_every_module_is_attached_in_process():
-    for name in attach.ATTACHMENTS:
-        assert importlib.import_module(name).riskscribe_attached
     hook = importlib.import_module("riskscribe_hook")
-    assert set(attach.ATTACHMENTS) == hook.MODULES
+    for name in hook.MODULES:
+        assert importlib.import_module(name).riskscribe_attached
+    assert {one.module for one in attach.ATTACHMENTS} == hook.MODULES
+    assert attach.FAILED == {}
     # the workflow must have bound the extended metric, not upstream's
     workflow, metric = (importlib.import_module(f"llamafactory.train.sft.{one}") for one in ("workflow", "metric"))
     assert workflow.ComputeSimilarity is metric.ComputeSimilarity
