@@ -46,7 +46,8 @@ _SHORT = re.compile(
     re.IGNORECASE,
 )
 _EXTREMES = re.compile(
-    r"largest|biggest|highest|greatest|smallest|lowest|最大|最高|最多|最小|最低|最少", re.IGNORECASE
+    r"largest|biggest|highest|greatest|smallest|lowest|best|mildest"
+    r"|最大|最高|最多|最小|最低|最少|最好|最轻", re.IGNORECASE
 )
 _NOT_FIRST = re.compile(
     r"(?:\b(?:second|third|next|two|three|among(?:st)? the|one of the|another of the)[\s-]?|第[二三四]"
@@ -114,9 +115,13 @@ def claims_of(
             yield from _ordered(text, sentence, terms, entries, values, facts)
 
 
+_TO = re.compile(r"[,，]?[A-Za-z\s]{0,24}?\s?(?:\bto\s?|[至到])(?:about |nearly )?", re.IGNORECASE)
+
+
 def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
     """The earlier operand of a change told where the later one belongs."""
     for one in numbers:
+        at = one.span[1]
         if one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
             continue
         old, new = ([other for other in facts.by_id[name] if other.fact.role == "value"] for name in one.evidence)
@@ -125,7 +130,15 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if any(entry is new[0] for entry in entries):
             continue
         for i, entry in enumerate(entries):
-            if entry is not old[0] or _is_earlier(text, sentence, i):
+            if entry is None or entry is new[0]:
+                continue
+            if entry is not old[0]:
+                between = sentence.text[at : sentence.reads[i].span[0]]
+                if _TO.fullmatch(between) and _alike(entry, new[0]):
+                    reason = f"the change is to {new[0].fact}, not to {entry.fact}"
+                    yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
+                continue
+            if _is_earlier(text, sentence, i):
                 continue
             if not entry.meaning.years & sentence.contexts[i].years:
                 reason = f"the change is to {new[0].fact}, not to {entry.fact}"
@@ -343,6 +356,9 @@ def _limits(text: str, sentence: Sentence, numbers, facts: Facts):
 # --- largest, of which, respectively
 
 
+_OF_LOSSES = ("best", "mildest", "最好", "最轻")  # words for the smallest loss
+
+
 def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
     reads, contexts = sentence.reads, sentence.contexts
     for i in values:
@@ -350,6 +366,8 @@ def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
         for term in (*reversed(near.left), *near.right):
             word = text[term.start : term.end]
             if term.tag not in ("largest", "smallest") or not _EXTREMES.fullmatch(word):
+                continue
+            if word.lower() in _OF_LOSSES and not (facts.of_case and entry.fact.value < 0):
                 continue
             if _NOT_FIRST.search(text[max(0, term.start - 14) : term.start]):
                 break

@@ -69,7 +69,7 @@ class Context:
     __slots__ = (
         "_region", "_said", "after", "all_qualities", "before", "chosen", "cited", "confidence", "dates", "facts",
         "horizon", "left", "may_be_limit", "may_be_previous", "measures", "moves_by", "names_limit", "own_measures",
-        "previous", "qualities", "quarters", "right", "sentence_ids", "span", "word_names", "years",
+        "previous", "qualities", "region_source", "quarters", "right", "sentence_ids", "span", "word_names", "years",
     )  # fmt: skip
 
     left: list[Term]
@@ -92,6 +92,12 @@ class Context:
             text, start, end = self._region
             self.word_names = _mentioned(text, start, end, self.facts)
         return self.word_names
+
+    @property
+    def region_text(self) -> str:
+        """The part of the clause that the citation speaks for."""
+        text, start, end = self._region
+        return self.region_source[start:end]
 
     def own_roles(self, facts: Facts) -> frozenset[str]:
         """The roles of the facts cited: the horizon of the line cited itself goes before that of another."""
@@ -246,6 +252,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         if facts.of_case:
             near.word_names = None
             region = _region(clause, grouped, start, leads)
+            near.region_source = text[clause.start : clause.end]
             near._region = (low, region[0] - clause.start, region[1] - clause.start)
         else:
             near._region = None

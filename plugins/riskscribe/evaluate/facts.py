@@ -171,7 +171,7 @@ _PLAIN_TEXT = (
     " consolidated group company full month december november october september august july june may april march"
     " february january jan feb mar apr jun jul aug sep oct nov dec q h is was were are be been it its this that these"
     " those which who we our their his her or s t than then also both each vs day d period before after excluding"
-    " including attributable basis date"
+    " including attributable basis date one two three four five six seven eight nine ten eleven twelve per"
 )
 _PLAIN_WORDS = frozenset(_PLAIN_TEXT.split())
 _PLAIN_CHARS = frozenset(
@@ -379,8 +379,8 @@ def when(entry: Entry) -> tuple:
     """The time of an entry, to compare it with others of its line."""
     said, role = entry.meaning, entry.fact.role
     year = max(said.years, default=0)
-    if said.previous and not said.years:
-        year = -1
+    if not said.years:  # beside years and quarters a label without any is of now
+        year = -1 if said.previous else 9999 if said.current and not said.quarters else 0
     return (year, max(said.quarters, default=""), max(said.dates, default=0.0), role != "previous"), entry.fact.id
 
 
@@ -448,7 +448,7 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
             unsigned = {"unit": item.unit, "signed": False}
             yield from fact(f"{item.measure} used", item.value, **unsigned)
             yield from fact(f"{item.measure} hard limit", item.hard, **unsigned)
-            yield from fact(f"{item.measure} soft limit", item.soft, **unsigned)
+            yield from fact(f"{item.measure} soft limit", item.soft, role="soft", **unsigned)
             yield from fact(f"previous {item.measure}", item.previous, role="previous", **unsigned)
             share = {"unit": "percent", "signed": False, "boundaries": thresholds()}
             yield from fact(f"{item.measure} utilisation", rules.utilisation_pct(item), role="utilisation", **share)
@@ -477,7 +477,7 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
             yield from fact("contribution", item.contribution)
             yield from fact("previous contribution", item.previous, role="previous")
             yield from fact("share", item.share_pct, "percent")
-            yield from fact("standalone", item.standalone, signed=False)
+            yield from fact("standalone", item.standalone, signed=False, role="standalone")
         case Stress():
             yield from fact("stress P&L", item.pnl)
             yield from fact("previous stress P&L", item.previous, role="previous")

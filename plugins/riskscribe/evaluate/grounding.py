@@ -87,6 +87,7 @@ _CUES = {
         re.IGNORECASE,
     ),
     "soft": re.compile(r"\b(?:soft|threshold|warning|trigger)|软限|预警|阈值", re.IGNORECASE),
+    "standalone": re.compile(r"\balone\b|stand-?alone|on its own|by itself|undiversified|单独|独立|未分散", re.IGNORECASE),
     "coverage": re.compile(r"\bcover|覆盖", re.IGNORECASE),
     "fx": re.compile(r"\b(?:rate|fx)\b|汇率", re.IGNORECASE),
     "horizon": re.compile(
@@ -98,6 +99,16 @@ _CUES = {
         re.IGNORECASE,
     ),
 }
+_ALONE = re.compile(r"(?:\balone|stand-?alone|on its own|单独|独立)[^,;，；0-9]{0,20}$", re.IGNORECASE)
+# words behind which a minus would say the same twice
+_FALL_OF = re.compile(
+    r"(?:\b(?:drop|fall|decline|decrease|reduction|cut)s? of|(?:损失|降幅|跌幅|减少额)(?:为|是|达))\s?$", re.IGNORECASE
+)
+# a scenario that has a name
+_SCENARIO = re.compile(
+    r"\b[A-Z][A-Za-z'-]+(?:\s[A-Za-z'-]+){0,3}?\s(?:type|shock|crisis|crash|slump|rally|squeeze|break-up|freeze|panic)\b"
+    r"|[\u4e00-\u9fff]{2,8}(?:型|危机|冲击|崩盘|大跌)"
+)
 _CUE_FAULTS: dict[str, FaultKind] = {"previous": "wrong_period"}
 
 
@@ -194,7 +205,7 @@ def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
     if read.bracketed and fact.signed and fact.role == "value":
         return fact.value > 0  # an accountant's brackets are a minus, "loss of (1.2m)" too
     if read.value < 0:  # "loses -5m" would be a gain
-        return fact.value > 0 or (loses and fact.signed)
+        return fact.value > 0 or (fact.signed and (loses or bool(_FALL_OF.search(near.before))))
     if fact.role == "text" or not fact.signed:
         return read.sign > 0 and fact.value < 0
     if fact.value > 0:
@@ -212,28 +223,46 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     if read.unit == "percent" and near.moves_by and _is_level(entry):
         return _Fault(0, f"a change of a percentage is told in points: {fact}", "wrong_unit")
     measures = near.measures
-    loose = measures <= _LOOSE or said.measures <= _LOOSE  # true of none named at all
+    # true of none named at all; but a limit is of its measure
+    loose = measures <= _LOOSE or not said.measures or (said.measures <= _LOOSE and not entry.fact.id.startswith("LIM-"))
     if not loose and not measures & said.measures:
         return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
     qualities = near.qualities
-    if not facts.of_case:
+    if facts.of_case:
+        if fault := _told_of_another(entry, near, facts):
+            return fault
+    else:
         for one, other in (("gross", "net"), ("net", "gross")):
             if one in said.qualities and other in qualities and one not in qualities:
                 return _Fault(0, f"is {one}, the sentence says {other}: {fact}", "wrong_measure")
-        if "limit" in said.qualities and not near.may_be_limit:
-            return _Fault(0, f"is a limit, which the sentence does not say: {fact}", "wrong_measure")
         if "budget" in said.qualities and "budget" not in near.all_qualities:
             return _Fault(0, f"is a plan, which the sentence does not say: {fact}", "wrong_measure")
-        if near.names_limit and "limit" not in said.qualities and said.measures and read.unit != "percent":
-            return _Fault(0, f"is no limit: {fact}", "wrong_measure")
         if fault := _other_time(read, entry, near, facts):
             return fault
+    if fact.role in ("value", "soft"):
+        if "limit" in said.qualities and not near.may_be_limit:
+            return _Fault(0, f"is a limit, which the sentence does not say: {fact}", "wrong_measure")
+        if near.names_limit and "limit" not in said.qualities and said.measures and read.unit != "percent":
+            return _Fault(0, f"is no limit: {fact}", "wrong_measure")
     if near.horizon is not None and said.horizon is not None and abs(near.horizon - said.horizon) > 1e-9:
         return _Fault(0, f"wrong horizon: {fact}", "wrong_horizon")
     if near.confidence is not None and said.confidence is not None and near.confidence != said.confidence:
         return _Fault(0, f"wrong confidence: {fact}", "wrong_confidence")
     if near.names and _other_name(entry, near, facts):
         return _Fault(0, f"the sentence names {_spoken(near.names)}: {fact}", "wrong_measure")
+    return None
+
+
+def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None:
+    """Whether a sentence on a case tells a contribution as standalone, or a scenario that is not this one."""
+    fact = entry.fact
+    kind = fact.id.partition("-")[0]
+    if kind == "CMP" and fact.role == "value" and fact.unit in MONEY and _ALONE.search(near.before):
+        return _Fault(0, f"is not standalone: {fact}", "wrong_measure")
+    if kind == "STR" and fact.role == "value" and not entry.names & near.names:
+        told = _SCENARIO.search(near.region_text)
+        if told:
+            return _Fault(0, f"the sentence speaks of {told[0]}: {fact}", "wrong_measure")
     return None
 
 

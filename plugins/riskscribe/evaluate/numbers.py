@@ -150,7 +150,7 @@ _NAMING = re.compile(
 )
 _OVER = re.compile(
     r"(?:\b(?:over|more\sthan|above|exceed(?:s|ed|ing)?|in\sexcess\sof|at\sleast|upwards?\sof|greater\sthan|just\sover"
-    r"|slightly\s(?:over|above)|well\sover|topp(?:ed|ing)|surpass(?:ed|ing)?|beyond)|逾|超过?了?|超逾|高于|高达?出|大于|不低于|不少于|至少|突破)\s?$",
+    r"|slightly\s(?:over|above)|well\sover|topp(?:ed|ing)|surpass(?:ed|ing)?|beyond)|逾|超过?了?|超逾|高于|大于|不低于|不少于|至少|突破)\s?$",
     re.IGNORECASE,
 )
 _UNDER = re.compile(
@@ -366,7 +366,10 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
         unit = match.lastgroup
     first = max(previous_end, start - 30)
     head, before, head_sign, opened = _prefix(text[first:start])
+    if head.endswith("百分之") and not (before or head_sign or opened or scale_word or unit):  # 百分之99.1
+        head, before, unit = head[:-3], " ", "percent"
     begin = first + len(head) if (before or head_sign or opened) else start
+    before = before.strip()
     if close and not opened:  # the bracket closes something else
         end = match.end("exponent") if exponent else match.end("digits")
         tail = _NUMBER.match(text[match.start("digits") : end])
@@ -678,8 +681,9 @@ def _ranges(found: list[Read], text: str) -> None:
             joined, two = True, two._replace(value=-two.value, sign=0, span=(two.span[0] + 1, two.span[1]))
         if not joined:
             continue
-        if one.unit is None and two.unit is not None:
-            scale = two.scale
+        scale = two.scale
+        # "from 847,247 to 647.0k" shares nothing
+        if one.unit is None and two.unit is not None and (scale == 1.0 or abs(one.value * scale) < 20 * abs(two.value)):
             one = one._replace(
                 value=bounded(one.value * scale), half=bounded(one.half * scale), step=bounded(one.step * scale),
                 scale=scale, unit=two.unit, currencies=two.currencies,
