@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationMixin
 
 from riskscribe.errors import InputError
-from riskscribe.lf import live
+from riskscribe.lf import decode, live
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "smollm2_135m" / "sft_lora_live.yaml"
@@ -115,6 +116,10 @@ def test_metrics_arrive_everywhere(make_live, run, monkeypatch):
         assert len({one["case_id"] for one in answers}) == 3
         assert all(one["fatal"] for one in answers)
     assert [one for one in lines(out / "trainer_log.jsonl") if "loss" in one and live.task_metrics(one)] == []
+    import matplotlib.image
+
+    loss, plain = (matplotlib.image.imread(out / f"training_{one}.png") for one in ("loss", "eval_loss"))
+    assert loss.shape[0] > plain.shape[0]  # a panel more
     state = json.loads((out / "trainer_state.json").read_text())
     assert state["best_metric"] == 0 and state["best_model_checkpoint"].endswith("checkpoint-2")
     assert json.loads((out / "eval_results.json").read_text())["eval_risk_cases"] == 3
@@ -282,9 +287,15 @@ def trainer(tiny_model):
     )
 
 
-def test_answers_are_those_of_each_prompt_alone(trainer):
-    """Left padding, the adapter and greedy decoding: a batch answers as transformers answers its rows one by one."""
+@pytest.mark.parametrize("ours", [True, False], ids=["our loop", "transformers' loop"])
+def test_answers_are_those_of_each_prompt_alone(trainer, ours, monkeypatch):
+    """Left padding, the adapter unmerged, greedy decoding: a batch is answered as its rows are, one token a pass."""
     tokenizer, model = trainer.processing_class, trainer.model
+    decode.install()
+    used, loop = [], decode._decode
+    monkeypatch.setattr(decode, "_decode", lambda *given: used.append(1) or loop(*given))
+    if not ours:
+        monkeypatch.setattr(GenerationMixin, "_sample", GenerationMixin._sample.__wrapped__)
     prompts = [
         tokenizer(text)["input_ids"] for text in ("Case c-abcdef12 | 2024-06-25 | equity", "LIM", "VAR-AA 850k")
     ]
@@ -300,6 +311,7 @@ def test_answers_are_those_of_each_prompt_alone(trainer):
                 ids = torch.cat([ids, token[None, None]], dim=1)
             expected.append(tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True))
     assert found == expected and any(found)
+    assert bool(used) == ours
     assert tokenizer.padding_side == "right"
     model.disable_adapter_layers()
     with live.as_found(model, trainer.args.device):
