@@ -47,7 +47,8 @@ _SHORT = re.compile(
 )
 _EXTREMES = re.compile(
     r"largest|biggest|highest|greatest|smallest|lowest|best|mildest"
-    r"|最大|最高|最多|最小|最低|最少|最好|最轻", re.IGNORECASE
+    r"|最大|最高|最多|最小|最低|最少|最好|最轻",
+    re.IGNORECASE,
 )
 _NOT_FIRST = re.compile(
     r"(?:\b(?:second|third|next|two|three|among(?:st)? the|one of the|another of the)[\s-]?|第[二三四]"
@@ -107,6 +108,8 @@ def claims_of(
             yield from _changes(text, sentence, terms, entries, values, facts)
         if tags & {"beyond", "short"}:
             yield from _compared(text, sentence, terms, entries, values)
+            if not facts.of_case:
+                yield from _to_limit(text, sentence, terms, entries, values, facts)
         if tags & {"largest", "smallest"}:
             yield from _extremes(text, sentence, terms, entries, values, facts)
         if "of_which" in tags:
@@ -247,7 +250,7 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
 
 _FROM = re.compile(
     r"(?:\b(?:from|after|versus|vs\.?|against|compared (?:with|to)|than)|[由从较比])"
-    r"(?:\s|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[A-Z]{3}|[(（]|\x00|,)*$",
+    r"(?:\s|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
     re.IGNORECASE,
 )
 
@@ -308,7 +311,7 @@ def _compared(text, sentence: Sentence, terms, entries, values):
         between = range(one + 1, two)
         if any(not reads[k].kind and not reads[k].ignored for k in between) or not _alike(entries[one], entries[two]):
             continue
-        if contexts[one].moves_by or re.search(
+        if (contexts[one].moves_by and reads[one].unit != "percent") or re.search(
             r"\bby\s?$", sentence.text[max(0, reads[one].span[0] - 4) : reads[one].span[0]]
         ):
             continue
@@ -330,6 +333,33 @@ def _compared(text, sentence: Sentence, terms, entries, values):
             reason = f"{_told(a)} is {'not above' if beyond else 'not below'} {_told(b)}"
             yield _claim(text, (term.start, term.end), "compare", right, [a, b], reason), [one]
             break
+
+
+def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
+    """ "VaR is over its limit of 3.5m": the use is not told, and is in the evidence all the same."""
+    i = values[0]
+    limit = entries[i]
+    if "limit" not in limit.meaning.qualities:
+        return
+    start = sentence.reads[i].span[0]
+    near = [one for one in terms if one.tag in ("beyond", "short") and start - 40 <= one.start < start]
+    words = [(one, text[one.start : one.end]) for one in near]
+    words = [(one, word) for one, word in words if _BEYOND.fullmatch(word) or _SHORT.fullmatch(word)]
+    uses = [
+        one
+        for name, some in sorted(facts.by_id.items())
+        for one in some
+        if (sentence.ids is None or name in sentence.ids) and _alike(one, limit) and one is not limit
+        and one.meaning.measures & limit.meaning.measures and "limit" not in one.meaning.qualities
+        and not one.meaning.previous
+    ]  # fmt: skip
+    if len(words) != 1 or len(uses) != 1 or _NEGATED.search(sentence.text, sentence.clause.start, words[0][0].start):
+        return
+    term, word = words[0]
+    over = bool(_BEYOND.fullmatch(word))
+    right = (uses[0].size > limit.size) == over
+    reason = f"{_told(uses[0])} is {'not above' if over else 'above'} {_told(limit)}"
+    yield _claim(text, (term.start, term.end), "limit", right, [uses[0], limit], reason), [i]
 
 
 def _limits(text: str, sentence: Sentence, numbers, facts: Facts):

@@ -67,9 +67,33 @@ class Context:
     """What stands around one number."""
 
     __slots__ = (
-        "_region", "_said", "after", "all_qualities", "before", "chosen", "cited", "confidence", "dates", "facts",
-        "horizon", "left", "may_be_limit", "may_be_previous", "measures", "moves_by", "names_limit", "own_measures",
-        "previous", "qualities", "region_source", "quarters", "right", "sentence_ids", "span", "word_names", "years",
+        "_region",
+        "_said",
+        "after",
+        "all_qualities",
+        "before",
+        "chosen",
+        "cited",
+        "confidence",
+        "dates",
+        "facts",
+        "horizon",
+        "left",
+        "may_be_limit",
+        "may_be_previous",
+        "measures",
+        "moves_by",
+        "names_limit",
+        "own_measures",
+        "previous",
+        "qualities",
+        "quarters",
+        "region_source",
+        "right",
+        "sentence_ids",
+        "span",
+        "word_names",
+        "years",
     )  # fmt: skip
 
     left: list[Term]
@@ -96,7 +120,7 @@ class Context:
     @property
     def region_text(self) -> str:
         """The part of the clause that the citation speaks for."""
-        text, start, end = self._region
+        _, start, end = self._region
         return self.region_source[start:end]
 
     def own_roles(self, facts: Facts) -> frozenset[str]:

@@ -82,6 +82,8 @@ def _pool(facts: Facts, ids: frozenset[str] | None, near: Context, sentence: Sen
         chosen = [one for name in sorted(ids) for one in facts.by_id.get(name, ())]
     else:
         chosen = _named(facts, near, sentence)
+        kept = {one.order for one in chosen}
+        chosen += [one for one in _quoted(facts, sentence) if one.order not in kept]
     found = [
         one
         for one in chosen
@@ -89,6 +91,21 @@ def _pool(facts: Facts, ids: frozenset[str] | None, near: Context, sentence: Sen
         and one.fact.unit not in ("date", "year", "days")
     ]  # fmt: skip
     return sorted(found, key=lambda one: (one.fact.id, one.size, one.fact.role))[:_MOST]
+
+
+def _quoted(facts: Facts, sentence: Sentence) -> list[Entry]:
+    """The facts whose size another number of the clause tells."""
+    found = []
+    for read in sentence.reads:
+        if read.kind or read.ignored or read.value == 0:
+            continue
+        for one in facts.sized(read.low, read.high):
+            unit = one.fact.unit
+            if (read.unit == unit or (read.unit in (None, "money") and unit in (None, "money"))) and read.states(
+                one.size
+            ):
+                found.append(one)
+    return found
 
 
 def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
@@ -99,6 +116,16 @@ def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
     for rate, parts in lexicon()["quotients"].items():
         if rate in measures:
             measures |= set(parts)
+    if "gross_margin" in measures:
+        measures |= {"cost_of_sales"}
+    for gap, parts in _DIFFERENCES.items():
+        if gap in measures:
+            measures |= set(parts)
+    to_limit = any(one.tag == "qualities" and one.name == "limit" for one in sentence.terms)
+    if to_limit:  # headroom is to a limit, of what the limit is for
+        for entry in facts.entries:
+            if "limit" in entry.meaning.qualities:
+                measures |= entry.meaning.measures
     rest = set(words.rest_between(clause.start, clause.end))
     names = {one for one in facts.vocabulary if one in rest or one + "s" in rest}
     low = sentence.text[clause.start : clause.end].lower()
@@ -170,6 +197,8 @@ def _candidates(
 ) -> Iterator[Derived]:  # fmt: skip
     unit = read.unit
     if unit == "percent":
+        if "sum" in tags and read.sign >= 0:
+            yield from _percent_sums(read, near, pool, ids)
         if tags & _MOVES:
             yield from _changes(read, near, facts, pool, tags, ids, relative=True)
         if not near.moves_by and (tags & {"share", "times"} or near.measures & _QUOTIENTS.keys()):
@@ -183,7 +212,7 @@ def _candidates(
     elif unit == "ratio":
         yield from _multiples(read, near, facts, pool, ids, sentence)
     elif unit is None or unit in MONEY or unit == "index":
-        if tags & _MOVES:
+        if tags & (_MOVES | {"beyond", "short"}):
             changes = [*_changes(read, near, facts, pool, tags, ids)]
             yield from changes
             if any(one.fault for one in changes):
@@ -257,7 +286,9 @@ def _changes(
             rising = change > 0
             direction = _direction(tags, near)
             right = direction is None or rising == (direction == "up") or (before < 0 and after < 0)
-            if read.sign:  # "fell by -5m" says it twice
+            if read.sign < 0 and (direction or near.before.endswith((" by ", " by"))):
+                continue  # "fell by -5m" says it twice
+            if read.sign:
                 right = rising == (read.sign > 0) and (read.sign > 0 or direction is None)
             what = "percent change" if relative else "difference"
             evidence = list(dict.fromkeys((first.fact.id, last.fact.id)))
@@ -306,7 +337,7 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
             pairs = [_QUOTIENTS[name] for name in near.measures if name in _QUOTIENTS]
             if not any(a in one.meaning.measures and b in two.meaning.measures for a, b in pairs):
                 continue
-        elif ids is None and not _part_of(one, two, near, sentence):
+        elif ids is None and not _part_of(one, two, near, sentence, facts):
             continue
         yield Derived("percent", [one.fact.id, two.fact.id], f"percent: {one.fact} of {two.fact}")
     yield from _margins(read, near, facts, amounts)
@@ -322,18 +353,25 @@ def _margins(read: Read, near: Context, facts: Facts, pool: list[Entry]) -> Iter
     for one, two in permutations(pool, 2):
         if "revenue" in one.meaning.measures and "cost_of_sales" in two.meaning.measures and _same_time(one, two):
             value = one.fact.value
-            if value and read.states(abs(100.0 * (value - two.size) / value)):
+            if value and read.sign >= 0 and read.states(abs(100.0 * (value - two.size) / value)):
                 yield Derived("percent", [one.fact.id, two.fact.id], f"margin of {one.fact} over {two.fact}")
 
 
-def _part_of(one: Entry, two: Entry, near: Context, sentence: Sentence) -> bool:
+def _part_of(one: Entry, two: Entry, near: Context, sentence: Sentence, facts: Facts) -> bool:
     """Whether a sentence names both: a line of the total, or a measure of another one."""
     a, b = one.meaning, two.meaning
+    if "limit" in b.qualities and "limit" not in a.qualities:
+        use = {term.name for term in sentence.terms if term.tag == "qualities"} & {"rate", "limit"}
+        return bool(use) and bool(a.measures & b.measures)
+    told = {entry.order for entry in _quoted(facts, sentence)}
+    if one.order in told and two.order in told:
+        return True
     if a.measures == b.measures:
-        return bool(one.names & near.names) and (one.names != two.names)
+        return (bool(one.names & near.names) or one.order in told) and (one.names != two.names)
     named = {term.name for term in (*near.left, *near.right) if term.tag == "measures"}
     said = {term.name for term in sentence.terms if term.tag == "measures"}
-    return bool(a.measures & (said | near.measures)) and bool(b.measures & named)
+    whole = bool(b.measures & named) or two.order in told
+    return whole and (one.order in told or bool(a.measures & (said | near.measures)))
 
 
 def _shares(read: Read, near: Context, among: list[Entry], pool: list[Entry]) -> Iterator[Derived]:
@@ -380,7 +418,7 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
             parts[0] in one.meaning.measures and parts[1] in two.meaning.measures
             for parts in (_QUOTIENTS[name] for name in near.measures if name in _QUOTIENTS)
         )
-        if ids is None and not line and not quotient and not _part_of(one, two, near, sentence):
+        if ids is None and not line and not quotient and not _part_of(one, two, near, sentence, facts):
             continue
         if line and not _speaks_of(near, one, facts):
             continue
@@ -403,7 +441,7 @@ def _gaps(
         if not read.states(abs(gap)) and not (facts.of_case and read.states(abs(one.size - two.size))):
             continue
         direction = _direction((), near)
-        if read.sign < 0 and (direction or not tags & {"change"}):
+        if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
             continue
         if not _same_time(one, two) and not _same_line(one, two, facts):
             continue
@@ -414,18 +452,36 @@ def _gaps(
                 for a, b in wanted
             )  # fmt: skip
             named = _place(one, two, sentence) is not None and _place(two, one, sentence) is not None
-            if not pairs and not named and not (one.meaning.measures & two.meaning.measures):
+            told = {entry.order for entry in _quoted(facts, sentence)}
+            named = named or one.order in told or two.order in told
+            room = ("limit" in one.meaning.qualities) != ("limit" in two.meaning.qualities)
+            if not pairs and not named and not (one.meaning.measures & two.meaning.measures and room):
                 continue
-        elif len(pool) > 6 and facts.of_case and one.fact.id != two.fact.id:
+        elif facts.of_case and one.fact.id != two.fact.id and one.fact.role != two.fact.role:
             continue
-        told = f"difference of {one.fact} and {two.fact}"
+        what = f"difference of {one.fact} and {two.fact}"
         places = _place(one, two, sentence), _place(two, one, sentence)
+        told = {entry.order for entry in _quoted(facts, sentence)}
+        if places[0] is None and two.order in told and one.order not in told:
+            places = -1, places[1] or 0  # what is quoted is what an unnamed subject is compared with
+        elif places[1] is None and one.order in told and two.order not in told:
+            places = places[0] or 0, -1
         if direction and ids is not None and None not in places and not _ROOM & {t.name for t in sentence.terms}:
             greater = one.fact.value > two.fact.value
             if (greater == (places[0] < places[1])) != (direction == "up"):
-                yield Derived("difference", [one.fact.id, two.fact.id], f"the other is larger: {told}", "comparative")
+                yield Derived("difference", [one.fact.id, two.fact.id], f"the other is larger: {what}", "comparative")
                 continue
-        yield Derived("difference", [one.fact.id, two.fact.id], told)
+        yield Derived("difference", [one.fact.id, two.fact.id], what)
+
+
+def _is_negative(one: Entry, two: Entry, wanted: list[list[str]]) -> bool:
+    """Whether a gap that has a name, or the room to a limit, is below zero."""
+    for a, b in ((one, two), (two, one)):
+        named = any(x in a.meaning.measures and y in b.meaning.measures for x, y in wanted)
+        room = "limit" in a.meaning.qualities and "limit" not in b.meaning.qualities
+        if (named or room) and a.fact.value < b.fact.value:
+            return True
+    return False
 
 
 def _groups(pool: list[Entry]) -> list[list[Entry]]:
@@ -445,10 +501,27 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
     return [group for group in found.values() if len({one.fact.id for one in group}) > 1]
 
 
+def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[Derived]:
+    """The shares of several lines together."""
+    shares = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value"]
+    if ids is None:
+        shares = [one for one in shares if one.names & near.names]
+    one_each = len({one.fact.id for one in shares}) == len(shares)
+    if not one_each or not 1 < len(shares) <= 5 or not all(_same_time(shares[0], one) for one in shares[1:]):
+        return
+    if read.states(abs(sum(one.fact.value for one in shares))):
+        evidence = [one.fact.id for one in shares]
+        yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
+
+
 def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence: Sentence) -> Iterator[Derived]:
     """Sums over a group of lines: all that are cited, all that are named, all there are."""
-    for group in _groups(pool) or ([pool] if ids is not None and 1 < len(pool) <= 5 else []):
-        if not _fits(read, group[0]) or not _speaks_of(near, group[0], facts):
+    loose = [one for one in pool if one.fact.role == "value"]
+    whole = [loose] if ids is not None and 1 < len(loose) <= 5 else []
+    if whole and not all(_comparable(loose[0], one) and _same_time(loose[0], one) for one in loose[1:]):
+        whole = []
+    for group in [*_groups(pool), *whole]:
+        if not _fits(read, group[0]) or not any(_speaks_of(near, one, facts) for one in group):
             continue
         if near.years and group[0].meaning.years and not group[0].meaning.years & near.years:
             continue
@@ -466,7 +539,9 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
     if ids is None:
         said = {one.name for one in sentence.terms if one.tag == "measures"}
         some = [one for one in pool if (one.names & near.names or one.meaning.measures & said) and _fits(read, one)]
-        if near.years:
+        if not near.years:  # of several times the latest is meant
+            some = [one for one in some if all(when(other)[0] <= when(one)[0] for other in facts.series(one))]
+        else:
             some = [one for one in some if not one.meaning.years or one.meaning.years & near.years]
         alike = all(_comparable(some[0], one) and _same_time(some[0], one) for one in some[1:])
         if 1 < len(some) <= 4 and alike and read.states(abs(sum(one.fact.value for one in some))):

@@ -33,6 +33,7 @@ __all__ = [
     "ground_report",
     "ground_text",
     "read_facts",
+    "read_report",
     "report_claims",
     "text_claims",
 ]
@@ -87,7 +88,9 @@ _CUES = {
         re.IGNORECASE,
     ),
     "soft": re.compile(r"\b(?:soft|threshold|warning|trigger)|软限|预警|阈值", re.IGNORECASE),
-    "standalone": re.compile(r"\balone\b|stand-?alone|on its own|by itself|undiversified|单独|独立|未分散", re.IGNORECASE),
+    "standalone": re.compile(
+        r"\balone\b|stand-?alone|on its own|by itself|undiversified|单独|独立|未分散", re.IGNORECASE
+    ),
     "coverage": re.compile(r"\bcover|覆盖", re.IGNORECASE),
     "fx": re.compile(r"\b(?:rate|fx)\b|汇率", re.IGNORECASE),
     "horizon": re.compile(
@@ -224,7 +227,9 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
         return _Fault(0, f"a change of a percentage is told in points: {fact}", "wrong_unit")
     measures = near.measures
     # true of none named at all; but a limit is of its measure
-    loose = measures <= _LOOSE or not said.measures or (said.measures <= _LOOSE and not entry.fact.id.startswith("LIM-"))
+    loose = (
+        measures <= _LOOSE or not said.measures or (said.measures <= _LOOSE and not entry.fact.id.startswith("LIM-"))
+    )
     if not loose and not measures & said.measures:
         return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
     qualities = near.qualities
@@ -522,30 +527,32 @@ def _ground(text: str, facts: Facts, cited: list[str] | None, lenient: bool) -> 
     return numbers, claims
 
 
-def ground_report(case: Case, report: Report) -> list[tuple[str, Number]]:
-    """Every number of a report's prose and every stated utilisation, with the path of its field.
+def read_report(case: Case, report: Report) -> tuple[list[tuple[str, Number]], list[tuple[str, Claim]]]:
+    """Every number of a report's prose and every stated utilisation, and every comparison, with the path of its field.
 
     The ids in brackets beside a number decide; a clause without any rests on the evidence list of its object.
     """
     facts = facts_of(case)
-    found = []
+    numbers, claims = [], []
     for path, text, evidence in report.prose():
-        found += [(path, one) for one in ground_text(text, facts, evidence or None)]
+        found, compared = _ground(text, facts, evidence or None, lenient=False)
+        numbers += [(path, one) for one in found]
+        claims += [(path, one) for one in compared]
     for i, breach in enumerate(report.limit_breaches):
         own = Facts((one for one in facts if one.id == breach.limit_id and one.role == "utilisation"), of_case=True)
         stated = ground_text(f"{breach.utilisation_pct!r}%", own, [breach.limit_id])
-        found += [(f"limit_breaches.{i}.utilisation_pct", one) for one in stated]
-    return found
+        numbers += [(f"limit_breaches.{i}.utilisation_pct", one) for one in stated]
+    return numbers, claims
+
+
+def ground_report(case: Case, report: Report) -> list[tuple[str, Number]]:
+    """The numbers of `read_report`."""
+    return read_report(case, report)[0]
 
 
 def report_claims(case: Case, report: Report) -> list[tuple[str, Claim]]:
-    """The comparisons of a report's prose, each with the path of its field and what came of it."""
-    facts = facts_of(case)
-    return [
-        (path, claim)
-        for path, text, evidence in report.prose()
-        for claim in text_claims(text, facts, evidence or None)
-    ]
+    """The comparisons of `read_report`."""
+    return read_report(case, report)[1]
 
 
 def ground_batch(rows: Iterable[Any], *, lenient: bool = False) -> Iterator[dict[str, Any]]:

@@ -154,7 +154,8 @@ _OVER = re.compile(
     re.IGNORECASE,
 )
 _UNDER = re.compile(
-    r"(?:\b(?:nearly|almost|close\sto|just\s(?:under|below|short\sof)|slightly\s(?:under|below)|under|below|less\sthan|up\sto"
+    r"(?:\b(?:nearly|almost|close\sto|just\s(?:under|below|short\sof)|slightly\s(?:under|below)|under|below|less\sthan"
+    r"|(?<!went\s)(?<!goes\s)(?<!gone\s)(?<!adds\s)(?<!add\s)(?<!is\s)(?<!are\s)up\sto"
     r"|at\smost|fewer\sthan|shy\sof|no\smore\sthan)|将?近|接近|不到|不足|低于|小于|少于|不超过|不高于|至多)\s?$",
     re.IGNORECASE,
 )
@@ -683,7 +684,11 @@ def _ranges(found: list[Read], text: str) -> None:
             continue
         scale = two.scale
         # "from 847,247 to 647.0k" shares nothing
-        if one.unit is None and two.unit is not None and (scale == 1.0 or abs(one.value * scale) < 20 * abs(two.value)):
+        if (
+            one.unit is None
+            and two.unit is not None
+            and (scale == 1.0 or abs(one.value * scale) < 20 * abs(two.value))
+        ):
             one = one._replace(
                 value=bounded(one.value * scale), half=bounded(one.half * scale), step=bounded(one.step * scale),
                 scale=scale, unit=two.unit, currencies=two.currencies,
