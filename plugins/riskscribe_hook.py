@@ -12,6 +12,9 @@ import sys
 # the modules riskscribe.lf.attach has something to add to
 MODULES = frozenset(
     (
+        "llamafactory.api.app",
+        "llamafactory.api.chat",
+        "llamafactory.api.protocol",
         "llamafactory.chat.hf_engine",
         "llamafactory.data.converter",
         "llamafactory.extras.ploting",

@@ -497,6 +497,19 @@ def board(port: int) -> None:
     sys.exit(subprocess.run([llamafactory_cli(), "webui"], cwd=folder, env=settings, check=False).returncode)
 
 
+@main.command("doctor")
+@click.option("--recipe", type=FILE, help="a recipe to look at: what it needs of this machine")
+@json_option
+def doctor(recipe: Path | None, as_json: bool) -> None:
+    """What this machine can run, what is attached to LLaMA-Factory, what is missing. Exit code 1 if anything is."""
+    from riskscribe.lf.doctor import examine
+
+    found = examine(recipe)
+    lines = [f"{'ok     ' if one['ok'] else 'MISSING'}  {one['what']}: {one['found']}" for one in found]
+    _tell(as_json, found, *lines)
+    sys.exit(0 if all(one["ok"] for one in found) else 1)
+
+
 @main.group("manifest")
 def manifest_group() -> None:
     """Provenance."""

@@ -119,7 +119,7 @@ def test_failing_attachment_leaves_llamafactory_working(stand_in):
     code = (
         "from riskscribe.lf import attach\n"
         "def fail(module): raise RuntimeError('signature changed')\n"
-        "attach.ATTACHMENTS['llamafactory.data.converter'] = (fail,)\n"
+        "attach.ATTACHMENTS = (attach.Attachment('llamafactory.data.converter', 'formats', fail),)\n"
     )
     run = python(code + PRINT, PYTHONPATH=stand_in)
     assert (run.returncode, run.stdout.strip()) == (0, "[]")

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import numpy as np
 
-from riskscribe.lf import decode, guide, live
+from riskscribe.lf import api, decode, guide, live
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
@@ -226,6 +226,39 @@ _PREDICTION = ("self", "model", "inputs", "prediction_loss_only", "ignore_keys")
 _RUN_SFT = ("model_args", "data_args", "training_args", "finetuning_args", "generating_args")
 
 ATTACHMENTS = (
+    Attachment(
+        "llamafactory.api.app",
+        "key, limits, queue, log and metrics of the server",
+        api.guard_server,
+        {"create_app": ("chat_model",), "run_api": ()},
+    ),
+    Attachment(
+        "llamafactory.api.chat",
+        "response_format, stop and penalties of requests",
+        api.answer_requests,
+        {
+            "create_chat_completion_response": ("request", "chat_model"),
+            "create_stream_chat_completion_response": ("request", "chat_model"),
+            "_process_request": ("request",),
+            "Finish": (),
+        },
+    ),
+    Attachment(
+        "llamafactory.api.protocol",
+        "the fields OpenAI clients send",
+        api.add_request_fields,
+        {"ChatCompletionRequest": ("n", "temperature", "top_p", "presence_penalty", "max_tokens", "stop", "stream")},
+    ),
+    Attachment(
+        "llamafactory.chat.hf_engine",
+        "constrained, stopped and abandoned answers",
+        api.obey_requests,
+        {
+            "HuggingfaceEngine._process_args": ("model", "tokenizer", "generating_args", "input_kwargs"),
+            "HuggingfaceEngine._stream_chat": ("model",),
+            "HuggingfaceEngine.stream_chat": ("messages",),
+        },
+    ),
     Attachment(
         "llamafactory.chat.hf_engine",
         "a served model decodes as its recipe says",

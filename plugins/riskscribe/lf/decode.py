@@ -13,6 +13,8 @@ Nothing changes on a GPU, when sampling, or with beams.
 Upstream: transformers generation/utils.py (_sample), cache_utils.py, integrations/sdpa_attention.py.
 """
 
+import threading
+from contextlib import nullcontext
 from functools import wraps
 from types import SimpleNamespace
 
@@ -22,6 +24,8 @@ ROOM = 128
 # below this many tokens the extra pass costs more than it saves
 SHARED = 128
 ATTENTION = "riskscribe"
+# one answer at a time: a model's config is changed for it, and an abandoned one may still be in its last step
+_ALONE = threading.RLock()
 
 
 def alike_rows(rows: list[list[int]]) -> list[list[int]]:
@@ -256,8 +260,12 @@ def install() -> None:
     ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attend)
 
     @wraps(upstream)
+    def sample(self, input_ids, *given, **more):
+        with _ALONE if input_ids.device.type == "cpu" else nullcontext():
+            return decode(self, input_ids, *given, **more)
+
     @torch.no_grad()
-    def sample(
+    def decode(
         self,
         input_ids,
         logits_processor,

@@ -36,6 +36,8 @@ def settings(key: str, port: int) -> dict[str, str]:
         "API_PORT": str(port),
         "API_KEY": key,
         "API_VERBOSE": "0",
+        # an image_url may name a file of the server
+        "ALLOW_LOCAL_FILES": "0",
         "API_MODEL_NAME": "riskscribe",
     }
 
