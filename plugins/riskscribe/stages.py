@@ -316,6 +316,8 @@ def export(job: Job) -> bool:
 
     def work(folder: Path, record: manifest.Manifest) -> list[str]:
         overrides = {"adapter_name_or_path": job.out / "train" / "adapter", "export_dir": folder / "merged"}
+        if job.embedded:  # served in the type it was tuned and tested in
+            overrides["infer_dtype"] = manifest.load(BASE).settings["dtype"]
         record.command = _llamafactory("export", job.recipe("export.yaml"), overrides, folder / "llamafactory.log")
         return _names(folder)
 
