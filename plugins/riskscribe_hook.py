@@ -5,7 +5,6 @@ post-import hook is what reaches them all. It costs an unrelated process one sma
 it off.
 """
 
-import importlib.util
 import os
 import sys
 
@@ -38,6 +37,8 @@ class _PostImport:
     def find_spec(self, name, path=None, target=None):
         if name not in MODULES or name in self.busy:
             return None
+        import importlib.util  # 2 ms that an unrelated process does not pay
+
         self.busy.add(name)
         try:
             spec = importlib.util.find_spec(name)

@@ -2,10 +2,6 @@
 
 import importlib
 import inspect
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -92,15 +88,8 @@ def test_a_failing_attachment_is_said_and_others_are_made(monkeypatch, capsys):
     assert "KeyError" in line and len(made) == 1
 
 
-@pytest.mark.slow
 def test_unrelated_processes_start_as_fast():
-    """What the .pth adds to `python -c pass`, from the interpreter's own clock of imports: under 1 ms."""
-    found = []
-    for _ in range(11):
-        run = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, text=True, check=True
-        )
-        (line,) = (one for one in run.stderr.splitlines() if one.split("|")[-1].strip() == "riskscribe_hook")
-        found.append(int(line.split("|")[1]))
-        time.sleep(0.05)
-    assert statistics.median(found) < 1000, found
+    """What the .pth adds to `python -c pass`, what it imports included."""
+    from riskscribe.lf.doctor import startup_ms
+
+    assert 0 < startup_ms() < 1
