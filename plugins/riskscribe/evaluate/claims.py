@@ -407,6 +407,8 @@ def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
             # the largest loss is the largest of the losses
             sizes = [one.size for one in peers if (one.fact.value < 0) == (entry.fact.value < 0)]
             right = entry.size >= max(sizes) if term.tag == "largest" else entry.size <= min(sizes)
+            if word.lower() in _OF_LOSSES:
+                right = entry.fact.value >= max(one.fact.value for one in peers)
             yield (
                 _claim(text, (term.start, term.end), "extreme", right, [entry], f"is not the {word}: {entry.fact}"),
                 [i],

@@ -52,6 +52,10 @@ _LIMIT_BEFORE = re.compile(
     r"|(?:限额|上限)(?:为|是|：|:|设为)?\s?)$",
     re.IGNORECASE,
 )
+_LIMIT_IS = re.compile(
+    r"(?:\blimit(?:\s(?:on|for|of)\s[^,;0-9]{1,40})?\s(?:is|was|stands at|at|of)|(?:限额|硬限|软限)(?:为|是))\s?$",
+    re.IGNORECASE,
+)
 _LIMIT_LINK = re.compile(
     r"(?:\b(?:against|within|exceed(?:s|ed|ing)?|below|above|over|under|vs\.?|versus|than|breach(?:es|ed|ing)?|beyond)"
     r"|限额|超过|低于|高于|突破|对比)\s?(?:the|its|a|an|their|our)?\s?$|/\s?$",
@@ -122,6 +126,11 @@ class Context:
         """The part of the clause that the citation speaks for."""
         _, start, end = self._region
         return self.region_source[start:end]
+
+    @property
+    def limit_leads(self) -> bool:
+        """Whether the words before the number make it the amount of a limit: "the limit on delta is 5m"."""
+        return bool(_LIMIT_IS.search(self.before[-60:]))
 
     def own_roles(self, facts: Facts) -> frozenset[str]:
         """The roles of the facts cited: the horizon of the line cited itself goes before that of another."""

@@ -466,7 +466,13 @@ def _gaps(
             places = -1, places[1] or 0  # what is quoted is what an unnamed subject is compared with
         elif places[1] is None and one.order in told and two.order not in told:
             places = places[0] or 0, -1
-        if direction and ids is not None and None not in places and not _ROOM & {t.name for t in sentence.terms}:
+        if (
+            direction
+            and ids is not None
+            and None not in places
+            and places[0] != places[1]
+            and not _ROOM & {t.name for t in sentence.terms}
+        ):
             greater = one.fact.value > two.fact.value
             if (greater == (places[0] < places[1])) != (direction == "up"):
                 yield Derived("difference", [one.fact.id, two.fact.id], f"the other is larger: {what}", "comparative")

@@ -470,7 +470,7 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
             yield from fact(f"previous {item.measure}", item.previous, role="previous", **loss)
             yield from fact(f"{item.measure} five days ago", item.five_days_ago, role="previous", **loss)
             yield from fact("standard error", item.standard_error, **loss)
-            yield from fact("undiversified", item.undiversified, **loss)
+            yield from fact("undiversified", item.undiversified, role="undiversified", **loss)
             yield from fact("windows", item.windows, "count", exact=True)
             yield from fact("windows in the tail", item.tail_count, "count", exact=True)
         case Component():

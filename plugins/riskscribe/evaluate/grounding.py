@@ -88,6 +88,7 @@ _CUES = {
         re.IGNORECASE,
     ),
     "soft": re.compile(r"\b(?:soft|threshold|warning|trigger)|软限|预警|阈值", re.IGNORECASE),
+    "undiversified": re.compile(r"undiversified|before diversif|sum of standalone|未分散|分散前", re.IGNORECASE),
     "standalone": re.compile(
         r"\balone\b|stand-?alone|on its own|by itself|undiversified|单独|独立|未分散", re.IGNORECASE
     ),
@@ -102,6 +103,10 @@ _CUES = {
         re.IGNORECASE,
     ),
 }
+_USES = re.compile(r"\b(?:uses?|used|using)\b|使用|已用|占用", re.IGNORECASE)
+_DIVERSIFIED = re.compile(r"\s?after diversif", re.IGNORECASE)
+_DIVERSIFIED_BEFORE = re.compile(r"分散后[^,，0-9]{0,6}$")
+_UNDIVERSIFIED = re.compile(r"(?:undiversified|未分散)[^,;，；0-9]{0,16}$", re.IGNORECASE)
 _ALONE = re.compile(r"(?:\balone|stand-?alone|on its own|单独|独立)[^,;，；0-9]{0,20}$", re.IGNORECASE)
 # words behind which a minus would say the same twice
 _FALL_OF = re.compile(
@@ -109,9 +114,10 @@ _FALL_OF = re.compile(
 )
 # a scenario that has a name
 _SCENARIO = re.compile(
-    r"\b[A-Z][A-Za-z'-]+(?:\s[A-Za-z'-]+){0,3}?\s(?:type|shock|crisis|crash|slump|rally|squeeze|break-up|freeze|panic)\b"
-    r"|[\u4e00-\u9fff]{2,8}(?:型|危机|冲击|崩盘|大跌)"
+    r"(?<=[a-z,;:]\s)(?!P&L|VaR)[A-Z][a-z]+(?:-[a-z]+)?\b|\b[A-Z][A-Za-z'-]+(?:\s[A-Za-z'-]+){0,3}?\s(?:type|shock|crisis|crash|slump|rally|squeeze|break-up|freeze|panic)\b"
+    r"|[\u4e00-\u9fff]{2,8}(?:型|危机|冲击|崩盘|大跌)|[\u4e00-\u9fff]{4,}(?=亏损)"
 )
+_PLAIN_STRESS = re.compile("最差|最大|压力|情景|结果|测试|损失|账簿|组合|将会|其中|为|在|中|下|的|Stress|Book")
 _CUE_FAULTS: dict[str, FaultKind] = {"previous": "wrong_period"}
 
 
@@ -264,8 +270,22 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
     kind = fact.id.partition("-")[0]
     if kind == "CMP" and fact.role == "value" and fact.unit in MONEY and _ALONE.search(near.before):
         return _Fault(0, f"is not standalone: {fact}", "wrong_measure")
+    if kind == "VAR" and fact.role == "value" and _UNDIVERSIFIED.search(near.before):
+        return _Fault(0, f"is after diversification: {fact}", "wrong_measure")
+    if fact.role == "undiversified" and (
+        _DIVERSIFIED.match(near.after) or _DIVERSIFIED_BEFORE.search(near.before[-16:])
+    ):
+        return _Fault(0, f"is before diversification: {fact}", "wrong_measure")
+    if kind == "LIM" and fact.role == "value" and fact.unit != "percent":
+        limit = next((one for one in reversed(near.left) if one.tag == "qualities" and one.name == "limit"), None)
+        used = bool(_USES.match(near.after.lstrip().removeprefix("is ")) or _USES.search(near.before[-12:]))
+        if "limit" in entry.meaning.qualities:
+            if used and limit is None:
+                return _Fault(0, f"is a limit, the sentence speaks of its use: {fact}", "wrong_measure")
+        elif limit is not None and not used and near.limit_leads:
+            return _Fault(0, f"is no limit: {fact}", "wrong_measure")
     if kind == "STR" and fact.role == "value" and not entry.names & near.names:
-        told = _SCENARIO.search(near.region_text)
+        told = _SCENARIO.search(_PLAIN_STRESS.sub(" ", near.region_text))
         if told:
             return _Fault(0, f"the sentence speaks of {told[0]}: {fact}", "wrong_measure")
     return None
@@ -385,7 +405,9 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
             **found, verdict=verdict, evidence=evidence, reason=fault and fault.reason, fault=fault and fault.kind
         )
     # what is quoted across a threshold is not rescued by computing it again
-    across = any(one.kind == "threshold" for one in faults)
+    # nor is the right number of the wrong thing, where an id has a use, a limit and their quotient
+    told_wrong = ("threshold", "wrong_measure", "wrong_sign") if facts.of_case else ("threshold",)
+    across = any(one.kind in told_wrong and one.rank == 0 for one in faults)
     elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
     if computed is not None and not computed.fault:
