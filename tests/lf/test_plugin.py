@@ -138,7 +138,8 @@ def test_broken_upstream_module_fails_with_its_own_error(stand_in):
 def test_untested_version_is_said_once(monkeypatch, capsys):
     monkeypatch.setattr(metadata, "version", lambda name: "9.9.9")
     monkeypatch.setattr(attach, "_said", set())
-    monkeypatch.setattr(attach, "ATTACHMENTS", {"one": (), "two": ()})
+    rows = tuple(attach.Attachment(name, "nothing", lambda module: None) for name in ("one", "two"))
+    monkeypatch.setattr(attach, "ATTACHMENTS", rows)
     for name in ("one", "two", "one"):
         attach.attach(ModuleType(name))
     (line,) = capsys.readouterr().err.splitlines()

@@ -45,7 +45,7 @@ def startup_ms(runs: int = 7) -> float:
         command = [sys.executable, "-X", "importtime", "-c", "pass"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
         # self [us] | cumulative [us] | module
-        found += [int(one.split("|")[1]) for one in said.splitlines() if one.endswith("| riskscribe_hook")]
+        found += [int(one.split("|")[1]) for one in said.splitlines() if one.endswith(" riskscribe_hook")]
     return statistics.median(found) / 1000 if found else 0.0
 
 
