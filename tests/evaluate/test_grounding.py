@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from riskscribe.case import Case
@@ -264,6 +264,8 @@ def test_a_rounded_quote_is_supported_and_one_off_is_not(value, decimals, scale)
     word, size = scale
     written = f"{value / size:.{decimals}f}"
     off = f"{float(written) + 2 * 10.0**-decimals:.{decimals}f}"
+    # a bare 1900 may be a year, which is no value that needs evidence
+    assume(word or decimals or not 1890 <= value <= 2110)
     for text, verdict in ((written, "quoted"), (off, "unsupported")):
         (number,) = ground_text(f"it is {text}{word} [LIM-QX7].", facts)
         assert number.verdict == verdict

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from riskscribe.case import Case
 from riskscribe.data.gold import gold_report
 from riskscribe.errors import InputError
-from riskscribe.evaluate.verify import official_of, report_text, verify, verify_text
+from riskscribe.evaluate.verify import levels_in_prose, official_of, report_text, verify, verify_text
 from riskscribe.policy import default_policy
-from riskscribe.report import Report
+from riskscribe.report import LEVELS, Report
 
 
 @pytest.fixture(scope="session")
@@ -358,3 +358,26 @@ def test_exit_codes_and_lines(run, gold):
         code, out, _ = run(text)
         assert code == 2 and out.startswith("unparseable: ") and out.count("\n") == 1
         assert [one["code"] for one in json.loads(run(text, "--json")[1])] == ["unparseable"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "levels"),
+    [
+        ("Risk is low: nothing is near a limit.", "en", ["low"]),
+        ("Risk stands at high because of vega; a moderate level was expected.", "en", ["high", "moderate"]),
+        ("We rate the book critical, and the policy gives high.", "en", ["critical", "high"]),
+        ("VaR is low and stress is high.", "en", []),
+        ("风险等级为中等，各限额均低于软限。", "zh", ["moderate"]),
+        ("严重风险：账簿Vega超限，VaR最高。", "zh", ["critical"]),
+        ("限额使用率高于昨日，预计降低风险。", "zh", []),
+    ],
+)
+def test_levels_that_prose_names(text, language, levels):
+    assert levels_in_prose(text, language) == levels
+
+
+def test_a_summary_that_names_another_level_is_a_finding(gold, findings):
+    (level,) = set(levels_in_prose(gold["summary"], "en"))
+    for other in set(LEVELS) - {level}:
+        kind = "understated" if LEVELS.index(other) < LEVELS.index(level) else "overstated"
+        assert findings(summary=gold["summary"].replace(level, other, 1)) == [(kind, "summary")]

@@ -194,7 +194,7 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
     for place, i in enumerate(amounts):
         if not _is_earlier(text, sentence, i) or i in done:
             continue
-        partner = _partner(amounts, place, entries, contexts, sentence)
+        partner = _partner(amounts, place, entries, sentence, facts)
         if partner is None:
             continue
         low, high = sorted((i, partner))
@@ -265,7 +265,7 @@ def _is_earlier(text: str, sentence: Sentence, i: int) -> bool:
     return bool(_FROM.search(head))
 
 
-def _partner(amounts, place, entries, contexts, sentence) -> int | None:
+def _partner(amounts, place, entries, sentence, facts: Facts) -> int | None:
     """The later value that an earlier one is compared with: the one before it, else the one behind it."""
     i = amounts[place]
     for other in (place - 1, place + 1):
@@ -273,8 +273,10 @@ def _partner(amounts, place, entries, contexts, sentence) -> int | None:
             continue
         j = amounts[other]
         one, two = entries[i], entries[j]
-        if not _alike(one, two) or _is_earlier(sentence.text, sentence, j):
+        if not _alike(one, two) or two.fact.role == "previous" or _is_earlier(sentence.text, sentence, j):
             continue
+        if facts.of_case and one.fact.id != two.fact.id:
+            continue  # a step of the bridge beside yesterday's value is no later value of it
         a, b = one.meaning.measures, two.meaning.measures
         if (a and b and not a & b) or (one.fact.unit == "percent") != (two.fact.unit == "percent"):
             continue
@@ -386,6 +388,9 @@ def _limits(text: str, sentence: Sentence, numbers, facts: Facts):
 # --- largest, of which, respectively
 
 
+_SOME = re.compile(
+    r"bucket|tenor|desk|name|桶|期限|交易台|名称", re.IGNORECASE
+)  # the highest of these, not of all limits
 _OF_LOSSES = ("best", "mildest", "最好", "最轻")  # words for the smallest loss
 
 
@@ -404,6 +409,9 @@ def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
             peers = _peers(entry, facts)
             if len(peers) < 2 or (reads[i].unit != entry.fact.unit and entry.fact.unit == "percent"):
                 break
+            low, high = sorted((term.start, reads[i].span[0]))
+            if facts.of_case and _SOME.search(text, low, high):
+                peers = [one for one in peers if one.fact.label == entry.fact.label]
             # the largest loss is the largest of the losses
             sizes = [one.size for one in peers if (one.fact.value < 0) == (entry.fact.value < 0)]
             right = entry.size >= max(sizes) if term.tag == "largest" else entry.size <= min(sizes)

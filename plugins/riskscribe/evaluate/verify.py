@@ -14,14 +14,14 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from riskscribe import policy as rules
-from riskscribe.case import PREFIX, Backtest, Case, Component, DataQuality, Limit, ValueAtRisk
+from riskscribe.case import PREFIX, Backtest, Case, Component, DataQuality, Language, Limit, ValueAtRisk
 from riskscribe.errors import InputError
 from riskscribe.evaluate import hostile
-from riskscribe.evaluate.grounding import Claim, Number, cited_ids, ground_report, report_claims
+from riskscribe.evaluate.grounding import Claim, Number, cited_ids, read_report
 from riskscribe.evaluate.parse import parse_report
 from riskscribe.evaluate.text import language_of
 from riskscribe.prompt import amount, utilisation
-from riskscribe.report import LEVELS, RecommendedAction, Report
+from riskscribe.report import LEVELS, Level, RecommendedAction, Report
 
 Code = Literal[
     "unparseable",
@@ -79,6 +79,27 @@ def _found(
 ) -> Finding:
     fatal = code in FATAL if fatal is None else fatal
     return Finding(code=code, path=path, message=message, evidence=evidence or [], fatal=fatal)
+
+
+_L = "(low|moderate|high|critical)"
+_LEVEL_IN_PROSE: dict[Language, re.Pattern] = {
+    "en": re.compile(
+        r"\b(?:risk|level)(?: level)?(?: (?:is|stays|stands|remains|at|of|as|only|overall|rated|assessed))*[ :]+"
+        rf"{_L}\b|\b{_L}[ -](?:risk|level)\b|\bpolicy gives {_L}\b|\bassessed as {_L}\b"
+        rf"|\bthe book(?: is)?(?: at)? {_L}\b",
+        re.IGNORECASE,
+    ),
+    "zh": re.compile(
+        r"(?:风险|等级)(?:等级|水平)?[为是属较：:]*(低|中等|高|严重)(?![于估])|(?<![降减最])(低|中等|高|严重)风险|[定评]为(低|中等|高|严重)"
+    ),
+}
+_LEVEL_WORDS: dict[str, Level] = {"低": "low", "中等": "moderate", "高": "high", "严重": "critical"}
+
+
+def levels_in_prose(text: str, language: Language) -> list[Level]:
+    """The risk levels a text names as the book's, in order."""
+    found = (next(filter(None, match.groups())) for match in _LEVEL_IN_PROSE[language].finditer(text))
+    return [_LEVEL_WORDS.get(one, one.lower()) for one in found]
 
 
 # --- what is right about a case
@@ -269,12 +290,11 @@ def check(official: Official, report: Report) -> Checked:
         official,
         report,
         list(citations(case, report, official.known)),
-        ground_report(case, report),
-        report_claims(case, report),
+        *read_report(case, report),
         [(path, language_of(text)) for path, text, _ in report.prose()],
     )
     found.findings = [
-        *_level(report, official.assessment),
+        *_level(report, official.assessment, case.language),
         *_breaches(report, official),
         *_drivers(report, official),
         *_limitations(found),
@@ -287,7 +307,7 @@ def check(official: Official, report: Report) -> Checked:
     return found
 
 
-def _level(report: Report, official: rules.Assessment) -> Iterator[Finding]:
+def _level(report: Report, official: rules.Assessment, language: Language) -> Iterator[Finding]:
     if report.risk_level != official.risk_level:
         below = LEVELS.index(report.risk_level) < LEVELS.index(official.risk_level)
         clauses = ", ".join(one.clause for one in official.level_basis)
@@ -297,6 +317,11 @@ def _level(report: Report, official: rules.Assessment) -> Iterator[Finding]:
             f"level is {report.risk_level}; the policy gives {official.risk_level} ({clauses})",
             list(dict.fromkeys(name for one in official.level_basis for name in one.evidence)),
         )
+    for told in dict.fromkeys(levels_in_prose(report.summary, language)):
+        if told not in (official.risk_level, report.risk_level):
+            below = LEVELS.index(told) < LEVELS.index(official.risk_level)
+            message = f"the summary calls the level {told}; the policy gives {official.risk_level}"
+            yield _found("understated" if below else "overstated", "summary", message)
     if report.escalate != official.escalate:
         what = "missed: the policy escalates" if official.escalate else "false: the policy does not escalate"
         yield _found("escalation", "escalate", f"{what} at {official.risk_level}")

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from riskscribe import policy as rules
-from riskscribe.case import Authority, Case, Component, DataQuality, Evidence, Language, Limit, Stress, ValueAtRisk
-from riskscribe.evaluate.grounding import Claim, Number, ground_report, report_claims
+from riskscribe.case import Authority, Case, Component, DataQuality, Evidence, Limit, Stress, ValueAtRisk
+from riskscribe.evaluate.grounding import Claim, Number, read_report
+from riskscribe.evaluate.verify import levels_in_prose
 from riskscribe.page import charts
 from riskscribe.page.bridge import was
 from riskscribe.page.cite import ID, Span, bracket
@@ -24,14 +25,6 @@ from riskscribe.report import LEVELS, LimitBreach, RecommendedAction, Report
 from riskscribe.review import ADDABLE, Sentence, judgements, proposal, same_utilisation, sentences
 from riskscribe.yesterday import counterparts
 
-_LEVEL_IN_PROSE: dict[Language, re.Pattern] = {
-    "en": re.compile(
-        r"\b(?:risk|level)(?: level)?(?: (?:is|stays|remains|at|of|as|only|overall|rated|assessed))*[ :]+"
-        r"(low|moderate|high|critical)\b|\b(low|moderate|high|critical)[ -]risk\b",
-        re.IGNORECASE,
-    ),
-    "zh": re.compile(r"(?:风险|等级)(?:等级|水平)?[为是属较：:]*(低|中等|高|严重)|(?<![降减最])(低|中等|高|严重)风险"),
-}
 # how serious a status is, to say whether another one understates it
 _SEVERITY = ("within", "warning", "breach_within_approved_excess", "unconfirmed", "breach")
 _URGENCY = ("no_action", "monitor", "confirm_data", "review_approval", "reduce_exposure")
@@ -190,8 +183,8 @@ class Beside:
         # numbers, and the comparisons that the evidence contradicts
         self.told: dict[str, list[Number | Claim]] = {}
         if report:
-            claims = [(path, one) for path, one in report_claims(case, report) if one.verdict == "contradicted"]
-            for path, one in [*ground_report(case, report), *claims]:
+            numbers, claims = read_report(case, report)
+            for path, one in [*numbers, *((path, one) for path, one in claims if one.verdict == "contradicted")]:
                 self.told.setdefault(path, []).append(one)
         self.judgements = judgements(report, official) if report else {}
 
@@ -270,9 +263,8 @@ class Beside:
 
     def speaks_lower(self, text: str) -> bool:
         """Whether a sentence calls the risk a lower level than the policy does, whatever the level field says."""
-        names = {self.words["levels"][one].lower(): LEVELS.index(one) for one in LEVELS}
-        stated = [one for found in _LEVEL_IN_PROSE[self.language].findall(text) for one in found if one]
-        return any(names[one.lower()] < LEVELS.index(self.official.risk_level) for one in stated)
+        stated = map(LEVELS.index, levels_in_prose(text, self.language))
+        return any(one < LEVELS.index(self.official.risk_level) for one in stated)
 
     def facts(self) -> list[Fact]:
         words, official, report = self.words, self.official, self.report
