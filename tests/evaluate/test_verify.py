@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from riskscribe.case import Case
 from riskscribe.data.gold import gold_report
 from riskscribe.errors import InputError
+from riskscribe.evaluate.grounding import Fact, ground_text
 from riskscribe.evaluate.verify import levels_in_prose, official_of, report_text, verify, verify_text
 from riskscribe.policy import default_policy
 from riskscribe.report import LEVELS, Report
@@ -381,3 +382,10 @@ def test_a_summary_that_names_another_level_is_a_finding(gold, findings):
     for other in set(LEVELS) - {level}:
         kind = "understated" if LEVELS.index(other) < LEVELS.index(level) else "overstated"
         assert findings(summary=gold["summary"].replace(level, other, 1)) == [(kind, "summary")]
+
+
+def test_unexplained_pnl_may_exceed_the_whole():
+    facts = [Fact(id="PNL-A1", label="actual P&L", value=20_000.0, unit="money", currency="USD"),
+             Fact(id="PNL-U9", label="unexplained P&L", value=50_001.0, unit="money", currency="USD")]  # fmt: skip
+    found = ground_text("The desk made 20.0k [PNL-A1], of which 50.0k is unexplained [PNL-U9].", facts)
+    assert [one.verdict for one in found] == ["quoted", "quoted"]

@@ -460,6 +460,8 @@ def _parts(text, sentence: Sentence, terms, entries, values):
         whole, part = entries[before[-1]], entries[after[0]]
         if not _alike(whole, part) or part.fact.unit == "percent" or whole.fact.value < 0 or part.fact.value < 0:
             continue
+        if {one.fact.id[:4] for one in (whole, part)} & {"PNL-", "CMP-", "CHG-"}:
+            continue  # signed parts offset each other: the unexplained P&L may exceed the whole
         reason = f"{_told(part)} is no part of {_told(whole)}"
         yield _claim(text, (term.start, term.end), "part", part.size <= whole.size, [whole, part], reason), [after[0]]
 
