@@ -34,7 +34,6 @@ __all__ = [
     "ground_text",
     "read_facts",
     "read_report",
-    "report_claims",
     "text_claims",
 ]
 
@@ -570,11 +569,6 @@ def read_report(case: Case, report: Report) -> tuple[list[tuple[str, Number]], l
 def ground_report(case: Case, report: Report) -> list[tuple[str, Number]]:
     """The numbers of `read_report`."""
     return read_report(case, report)[0]
-
-
-def report_claims(case: Case, report: Report) -> list[tuple[str, Claim]]:
-    """The comparisons of `read_report`."""
-    return read_report(case, report)[1]
 
 
 def ground_batch(rows: Iterable[Any], *, lenient: bool = False) -> Iterator[dict[str, Any]]:

@@ -195,11 +195,13 @@ def _usual(model, input_ids, generation_config, options) -> bool:
     )
 
 
-def _decode(model, input_ids, mask, processors, stop, pad: int, total: int, show) -> list[list[int]]:
-    """The new tokens of every row of one group, up to and with the one it stopped at; at most `total`."""
+def _decode(model, input_ids, rows, processors, stop, pad: int, total: int, show) -> list[list[int]]:
+    """The new tokens of every row of one group, up to and with the one it stopped at; at most `total`.
+
+    `rows` are the prompts of `input_ids` without their padding.
+    """
     import torch
 
-    rows = [ids[keep.bool()].tolist() for ids, keep in zip(input_ids, mask, strict=True)]
     shared = shared_length(rows)
     own = [len(row) - shared for row in rows]
     batch = Batch(model, own, shared)
@@ -297,7 +299,7 @@ def install() -> None:
         try:
             for group in groups:
                 bar.n = total * groups.index(group)
-                given = input_ids[group], mask[group], logits_processor, stopping_criteria
+                given = input_ids[group], [prompts[row] for row in group], logits_processor, stopping_criteria
                 for row, tokens in zip(group, _decode(self, *given, pad, total, show), strict=True):
                     answers[row] = tokens
         finally:
