@@ -191,7 +191,7 @@ def draft(folder, case, report):
     return json.loads((folder / "draft/report.json").read_text(encoding="utf-8"))
 
 
-def reviewed(folder, record, status="approved", source="draft", to="v1", **change):
+def reviewed(folder, record, status="approved", source="draft", to="v1", flags=(), **change):
     report = Report.model_validate(record["model"]) if record["model"] else None
     fields = {
         "schema_version": "1",
@@ -202,7 +202,7 @@ def reviewed(folder, record, status="approved", source="draft", to="v1", **chang
         "decisions": decide(report) if report else [],
     }
     write_json(folder / "review.json", fields | change)
-    return run("review", folder / source / "report.json", folder / "review.json", "--out", folder / to)
+    return run("review", folder / source / "report.json", folder / "review.json", "--out", folder / to, *flags)
 
 
 def load(folder, version="v1"):
@@ -236,6 +236,25 @@ def test_an_approved_version_is_signed_chained_and_becomes_training_data(tmp_pat
     assert Report.model_validate_json(row["report"]) == report
     code, _, err = run("review", "export", tmp_path / "v1/report.json", "--out", tmp_path / "no")
     assert code == 2 and "is reviewed; only approved versions" in err
+
+
+def test_json_is_one_document_and_tells_what_the_lines_tell(tmp_path, keyed):
+    case, report = critical()
+    lowered = report.model_copy(update={"risk_level": "low"})
+    record = draft(tmp_path, case, lowered)
+    code, out, err = reviewed(tmp_path, record, to="no", flags=["--json"], decisions=[])
+    refused = json.loads(out)
+    assert code == 1 and f"riskscribe: {refused['refused']}\n" == err and refused["findings"] == []
+    code, out, err = reviewed(tmp_path, record, "reviewed", flags=["--json"])
+    told = json.loads(out)
+    assert (code, err, told["out"], told["risk_level"]) == (1, "", str(tmp_path / "v1"), "critical")
+    assert told["findings"] == load(tmp_path)["findings"] and told["findings"][0]["code"] == "understated"
+    assert reviewed(tmp_path, draft(tmp_path, case, report), to="v2")[0] == 0
+    code, out, _ = run("review", "verify", tmp_path / "v2/report.json", "--json")
+    assert code == 0 and json.loads(out) | {"status": "approved", "by": "A. Reviewer"} == json.loads(out)
+    code, out, _ = run("review", "export", tmp_path / "v2/report.json", "--out", tmp_path / "export", "--json")
+    assert code == 0 and json.loads(out)["approved"] == 1
+    assert all(Path(one).exists() for one in json.loads(out)["files"])
 
 
 def test_an_edit_is_what_becomes_training_data(tmp_path, keyed):

@@ -1,5 +1,6 @@
 """The command line: thin; every verb calls one function. Exit codes: 0 clean, 1 findings, 2 bad input."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -232,8 +233,16 @@ def case_show(file: Path, as_json: bool) -> None:
 @click.option("--out", type=FILE, help="default: exports/reports/<case id>")
 @click.option("--previous", type=FILE, help="yesterday's case of the same book: gives the earlier values")
 @job_options
+@json_option
 def report(
-    case_file: Path, engine: str, url: str, out: Path | None, previous: Path | None, model: str, profile: str
+    case_file: Path,
+    engine: str,
+    url: str,
+    out: Path | None,
+    previous: Path | None,
+    model: str,
+    profile: str,
+    as_json: bool,
 ) -> None:
     """Write a report with the tuned model and verify it: report.json, .md, .html."""
     from riskscribe import reporting
@@ -245,13 +254,15 @@ def report(
     if engine == "api":
         answer, about = reporting.ask_api(found, url, serve.api_key()), {"url": url}
     else:
-        from riskscribe.lf.chat import ask
-
         serve.command("", work.recipe("api.yaml"), merged)
-        answer, about = ask(found, work.recipe("api.yaml"), merged), {"path": str(merged)}
+        with contextlib.redirect_stdout(sys.stderr):  # LLaMA-Factory logs to stdout
+            from riskscribe.lf.chat import ask
+
+            answer, about = ask(found, work.recipe("api.yaml"), merged), {"path": str(merged)}
     out = out or Path("exports/reports") / found.case_id
     findings = reporting.write_verified(out, found, answer, about, yesterday)
-    reporting.tell(out, found, findings)
+    document, lines = reporting.outcome(out, found, findings)
+    _tell(as_json, document, *lines)
     sys.exit(bool(findings))
 
 
@@ -271,7 +282,8 @@ def review() -> None:
 @click.argument("report_file", type=FILE)
 @click.argument("review_file", type=FILE)
 @click.option("--out", type=FILE, required=True, help="a new folder: a version never replaces another")
-def review_apply(report_file: Path, review_file: Path, out: Path) -> None:
+@json_option
+def review_apply(report_file: Path, review_file: Path, out: Path, as_json: bool) -> None:
     """Apply a review, verify the result again and write it as a signed version; needs RISKSCRIBE_SIGNING_KEY."""
     from riskscribe import reporting
 
@@ -279,37 +291,44 @@ def review_apply(report_file: Path, review_file: Path, out: Path) -> None:
         found, findings = reporting.review_report(report_file, review_file, out)
     except reporting.Refused as refused:
         click.echo(f"riskscribe: {refused}", err=True)
-        reporting.tell_findings(refused.findings)
+        left = [one.model_dump(mode="json") for one in refused.findings]
+        _tell(as_json, {"refused": str(refused), "findings": left}, *(f"  {one}" for one in refused.findings))
         sys.exit(1)
-    reporting.tell(out, found, findings)
+    document, lines = reporting.outcome(out, found, findings)
+    _tell(as_json, document, *lines)
     sys.exit(bool(findings))
 
 
 @review.command("verify")
 @click.argument("file", type=FILE)
-def review_verify(file: Path) -> None:
+@json_option
+def review_verify(file: Path, as_json: bool) -> None:
     """Check the signature of a version; needs RISKSCRIBE_SIGNING_KEY."""
     from riskscribe.reporting import check_version
 
     found = check_version(file)["envelope"]
-    click.echo(f"{file}: version {found['version']}, {found['status']} by {found['by']} at {found['reviewed_at']}")
+    told = {name: found.get(name) for name in ("report_id", "version", "status", "by", "reviewed_at")}
+    line = "{file}: version {version}, {status} by {by} at {reviewed_at}".format(file=file, **told)
+    _tell(as_json, {"file": str(file), **told}, line)
 
 
 @review.command("export")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True)
-def review_export(files: tuple[Path, ...], out: Path) -> None:
+@json_option
+def review_export(files: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Write cases.jsonl and reports.jsonl of approved versions, for `riskscribe data pack`."""
     from riskscribe.reporting import export_approved
 
     count = export_approved(list(files), out)
-    click.echo(f"{count} approved: {out}/cases.jsonl, {out}/reports.jsonl")
+    written = [f"{out}/{name}.jsonl" for name in ("cases", "reports")]
+    _tell(as_json, {"approved": count, "files": written}, f"{count} approved: {', '.join(written)}")
 
 
 @main.command()
 @click.argument("case_file", type=FILE)
 @click.argument("report_file", type=FILE)
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def verify(case_file: Path, report_file: Path, as_json: bool) -> None:
     """Recompute the policy and the grounding of a report; one line a finding.
 
@@ -320,11 +339,7 @@ def verify(case_file: Path, report_file: Path, as_json: bool) -> None:
     from riskscribe.reporting import load_case
 
     found = verify_text(load_case(case_file), report_text(read_text(report_file)))
-    if as_json:
-        click.echo(json.dumps([one.model_dump() for one in found], ensure_ascii=False))
-    else:
-        for one in found:
-            click.echo(f"{one.code}: {one.path}: {one.message}" if one.path else f"{one.code}: {one.message}")
+    _tell(as_json, [one.model_dump(mode="json") for one in found], *map(str, found))
     sys.exit(2 if any(one.code == "unparseable" for one in found) else bool(found))
 
 
@@ -333,25 +348,31 @@ def verify(case_file: Path, report_file: Path, as_json: bool) -> None:
 @click.option("--text", type=FILE)
 @click.option("--batch", type=FILE, help="JSON Lines of {id, evidence, text}")
 @click.option("--lenient", is_flag=True, help="uncited sentences may derive numbers too, from any evidence")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def ground(evidence: Path | None, text: Path | None, batch: Path | None, lenient: bool, as_json: bool) -> None:
-    """Find the numbers in a text and say which evidence supports each."""
+    """Find the numbers in a text and say which evidence supports each.
+
+    Exit code 0: all are supported, 1: some are not. With --batch: a line of JSON a text with or without --json, and 0.
+    """
     from riskscribe.evaluate.grounding import ground_batch, ground_text, read_facts
-    from riskscribe.files import read_json, read_lines, read_text
+    from riskscribe.files import numbered_lines, read_json, read_text
 
     if batch:
-        for row in ground_batch(read_lines(batch), lenient=lenient):
-            click.echo(json.dumps(row, ensure_ascii=False))
+        if evidence or text:
+            raise InputError("ground --batch brings its own evidence and texts; leave out --evidence and --text")
+        rows = ((f"{batch}: line {number}", row) for number, row in numbered_lines(batch))
+        # all of it before the first line is printed: a wrong line leaves nothing behind
+        for line in [json.dumps(one, ensure_ascii=False) for one in ground_batch(rows, lenient=lenient)]:
+            click.echo(line)
         return
     if not (evidence and text):
         raise InputError("ground needs --evidence FILE and --text FILE, or --batch FILE.jsonl")
     numbers = ground_text(read_text(text), read_facts(read_json(evidence), str(evidence)), lenient=lenient)
-    if as_json:
-        click.echo(json.dumps([one.model_dump() for one in numbers], ensure_ascii=False))
-    else:
-        for one in numbers:
-            what = f"{', '.join(one.evidence)} {one.operation or ''}".strip() if one.evidence else ""
-            click.echo(f"{one.verdict}: {one.text}: {what or one.reason or ''}")
+    lines = []
+    for one in numbers:
+        what = f"{', '.join(one.evidence)} {one.operation or ''}".strip() if one.evidence else ""
+        lines.append(f"{one.verdict}: {one.text}: {what or one.reason or ''}")
+    _tell(as_json, [one.model_dump(mode="json") for one in numbers], *lines)
     sys.exit(any(one.verdict == "unsupported" for one in numbers))
 
 
@@ -362,7 +383,7 @@ def ground(evidence: Path | None, text: Path | None, batch: Path | None, lenient
 @click.option("--text", is_flag=True, help="also BLEU and ROUGE-L against the gold reports of the data")
 @click.option("--similarity", is_flag=True, help="also semantic similarity; needs the extra `similarity`")
 @click.option("--bertscore", type=FILE, help="similarity as BERTScore with the encoder in this folder")
-@click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of a table")
+@json_option
 def score(
     data_file: Path,
     predictions: Path,
@@ -380,7 +401,7 @@ def score(
     rows = read_scored(data_file)
     scoring.score_run(rows, data_file, predictions, out, text=text, similarity=similarity, model=bertscore)
     metrics = read_json(out / "metrics.json")
-    click.echo(json.dumps(metrics, ensure_ascii=False) if as_json else "\n".join(scoring.as_text(metrics)))
+    _tell(as_json, metrics, *scoring.as_text(metrics))
 
 
 class Spread(click.Command):
@@ -403,11 +424,13 @@ class Spread(click.Command):
 @click.argument("folders", type=FILE, nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True)
 @click.option("--title", default="Comparison")
-@click.option("--decision", type=FILE, help="primary metric, margin and rule; default: docs/decision.yaml")
+@click.option(
+    "--decision", type=FILE, help="primary metric, margin and rule; default: the rule that ships, docs/statistics.md"
+)
 @click.option("--seeds", type=FILE, multiple=True, help="DIR DIR DIR: runs of the candidate's recipe, other seeds")
 @click.option("--candidate", help="the folder that is judged; default: by the decision file, else the last")
 @click.option("--reference", help="the folder it is judged against; default: by the decision file, else the first")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def compare(
     folders: tuple[Path, ...],
     out: Path,
@@ -429,11 +452,7 @@ def compare(
     words += [word for key, value in shown.items() if value for word in (key, value)]
     found["commands"] = [shlex.join(map(str, words))]
     paths = write_comparison(out, found)
-    if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
-        return
-    for line in [*(one["sentence"]["en"] for one in found["verdicts"].values()), *paths]:
-        click.echo(line)
+    _tell(as_json, found, *(one["sentence"]["en"] for one in found["verdicts"].values()), *map(str, paths))
 
 
 @main.command()

@@ -119,12 +119,15 @@ def parse_json(text: str, where: str, line: int | None = None) -> Any:
 
 def read_lines(path: Path) -> list[Any]:
     """Read one JSON value a line; blank lines are passed over."""
+    return [value for _, value in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line of the file, JSON value) of one value a line; blank lines are counted and passed over."""
     # not splitlines(): a JSON text may hold U+2028 and other characters that it would split at
-    return [
-        parse_json(line, str(path), number)
-        for number, line in enumerate(read_text(path).split("\n"), start=1)
-        if line.strip()
-    ]
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, parse_json(line, str(path), number)
 
 
 def read_yaml(path: Path) -> Any:

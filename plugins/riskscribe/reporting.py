@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
-
 from riskscribe import prompt, review
 from riskscribe.case import Case
 from riskscribe.errors import InputError
@@ -80,21 +78,23 @@ def write_verified(
     return findings
 
 
-def tell(out: Path, case: Case, findings: list[Finding]) -> None:
-    """Print the official level, the findings a line each, and where the pages are."""
+def outcome(out: Path, case: Case, findings: list[Finding]) -> tuple[dict[str, Any], list[str]]:
+    """What came of a report, as JSON values and as lines: official level, findings, where the pages are."""
     official = assess(case)
-    click.echo(
-        f"{case.case_id}: official level {official.risk_level}, "
-        f"{'escalate' if official.escalate else 'no escalation'}, {len(findings)} finding(s)"
-    )
-    tell_findings(findings)
-    click.echo(f"  pages: {out}/report.html, report.md, report.json")
-
-
-def tell_findings(findings: list[Finding]) -> None:
-    """Print findings, a line each."""
-    for one in findings:
-        click.echo(f"  {one.code}: {one.path}: {one.message}" if one.path else f"  {one.code}: {one.message}")
+    level, escalate = official.risk_level, official.escalate
+    document = {
+        "case_id": case.case_id,
+        "out": str(out),
+        "risk_level": level,
+        "escalate": escalate,
+        "findings": [one.model_dump(mode="json") for one in findings],
+    }
+    needs = "escalate" if escalate else "no escalation"
+    return document, [
+        f"{case.case_id}: official level {level}, {needs}, {len(findings)} finding(s)",
+        *(f"  {one}" for one in findings),
+        f"  pages: {out}/report.html, report.md, report.json",
+    ]
 
 
 class Refused(InputError):

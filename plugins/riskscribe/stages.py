@@ -26,7 +26,7 @@ from riskscribe.data.gold import gold_report
 from riskscribe.data.import_csv import import_csv
 from riskscribe.data.import_ore import import_ore
 from riskscribe.errors import InputError
-from riskscribe.evaluate import compare, score
+from riskscribe.evaluate import compare, metrics, score
 from riskscribe.files import read_yaml, sha256, write_json, write_lines
 from riskscribe.page.comparison import write_comparison
 from riskscribe.release import base, serve
@@ -43,6 +43,8 @@ NEEDS = {
     "demo": ["export"],
     "all": ["eval", "demo"],
 }
+# files of the package that decide what a stage's outputs say
+RULES = {"baseline": (metrics.RUBRIC_FILE,), "eval": (metrics.RUBRIC_FILE, compare.DECISION)}
 COLUMNS = ("constant", "policy_template", "base_few_shot")
 
 
@@ -212,6 +214,7 @@ def _staged(job: Job, stage: str, recipes: list[str], work) -> bool:
     """Run `work(folder, record)` -> output names, unless the stage's folder already holds this very run."""
     folder = job.out / stage
     inputs = {str(job.recipe(one)): sha256(job.recipe(one)) for one in recipes}
+    inputs |= {one.name: sha256(one) for one in RULES.get(stage, ())}
     inputs |= {str(job.test): sha256(job.test)} | job.parents(stage)
     settings = {"profile": job.profile, "overrides": job.settings.get(stage, {})}
     if manifest.is_current(folder, stage, inputs, settings):
@@ -341,7 +344,7 @@ def demo(job: Job) -> bool:
             write_json(folder / name / "case.json", case)
             answer = reporting.ask_api(case, url, key)
             findings = reporting.write_verified(folder / name, case, answer, about)
-            reporting.tell(folder / name, case, findings)
+            click.echo("\n".join(reporting.outcome(folder / name, case, findings)[1]))
     return True
 
 

@@ -347,7 +347,7 @@ def test_any_sentence_of_known_words_is_read(words):
 
 def test_batch():
     row = {"id": 7, "evidence": TRUTH["evidence"]["book"], "text": "Delta is 6.3m [LIM-QX7]."}
-    (found,) = ground_batch([row])
+    (found,) = ground_batch([("line 1", row)])
     assert found["id"] == 7
     assert found["numbers"] == [
         {"span": [9, 13], "text": "6.3m", "value": 6300000.0, "unit": "money", "verdict": "quoted",
@@ -358,8 +358,8 @@ def test_batch():
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ([], "row 1: must be an object"),
-        ({"id": 1, "text": "x"}, "row 1: must be an object with id, evidence"),
+        ([], "f: line 4: must be an object"),
+        ({"id": 1, "text": "x"}, "f: line 4: must be an object with id, evidence"),
         ({"id": 1, "text": 5, "evidence": []}, "field text"),
         ({"id": 1, "text": "x", "evidence": {}}, "must be a list"),
         ({"id": 1, "text": "x", "evidence": [{"id": "A", "value": "much"}]}, "evidence 1: field value"),
@@ -368,4 +368,4 @@ def test_batch():
 )
 def test_a_bad_row_is_named(row, says):
     with pytest.raises(InputError, match=says):
-        list(ground_batch([row]))
+        list(ground_batch([("f: line 4", row)]))

@@ -16,9 +16,9 @@ from riskscribe.evaluate import statistics
 from riskscribe.evaluate.changes import failures, representative_cases
 from riskscribe.evaluate.log import scorings
 from riskscribe.evaluate.score import METRICS, RUBRIC, Metric, Record, metrics_by_language, resample_books
-from riskscribe.files import read_json, read_lines, read_yaml, sha256, validate
+from riskscribe.files import numbered_lines, read_json, read_yaml, sha256, validate
 
-DECISION = Path(__file__).resolve().parents[3] / "docs" / "decision.yaml"
+DECISION = Path(__file__).with_name("decision.yaml")
 
 
 class Column(NamedTuple):
@@ -132,7 +132,7 @@ def read_run(folder: Path, key: str | None = None) -> Run:
     path = folder / "records.jsonl"
     if not path.exists():
         raise InputError(f"{path}: no such file; `riskscribe score DATA PREDICTIONS --out {folder}` makes it")
-    records = [validate(Record, one, f"{path}: line {n}") for n, one in enumerate(read_lines(path), start=1)]
+    records = [validate(Record, one, f"{path}: line {n}") for n, one in numbered_lines(path)]
     if not records:
         raise InputError(f"{path}: holds no record")
     about = read_json(folder / "metrics.json")
@@ -504,7 +504,7 @@ def compare(
     Args:
         folders: Folders with records.jsonl and metrics.json; a folder's name is its column's key.
         title: Of the page.
-        decision_file: Default: the committed docs/decision.yaml.
+        decision_file: Default: the committed decision.yaml beside this module.
         seeds: Folders of runs of the candidate's recipe with other seeds, three or more, or none.
         candidate, reference: Keys of the pair that is judged; default: the decision file's first claim that is there,
             else the last folder against the first.

@@ -571,15 +571,18 @@ def ground_report(case: Case, report: Report) -> list[tuple[str, Number]]:
     return read_report(case, report)[0]
 
 
-def ground_batch(rows: Iterable[Any], *, lenient: bool = False) -> Iterator[dict[str, Any]]:
-    """Ground many texts: {id, evidence, text} in, {id, numbers} out, in order. Raises InputError naming the row."""
+def ground_batch(rows: Iterable[tuple[str, Any]], *, lenient: bool = False) -> Iterator[dict[str, Any]]:
+    """Ground many texts: (where it stands, {id, evidence, text}) in, {id, numbers} out, in order.
+
+    Raises InputError that begins with where the wrong row stands.
+    """
     evidence, facts = None, None
-    for i, row in enumerate(rows, start=1):
+    for where, row in rows:
         if not isinstance(row, dict) or not {"id", "evidence", "text"} <= row.keys():
-            raise InputError(f"row {i}: must be an object with id, evidence and text")
+            raise InputError(f"{where}: must be an object with id, evidence and text")
         if not isinstance(row["text"], str):
-            raise InputError(f"row {i}: field text: must be a string")
+            raise InputError(f"{where}: field text: must be a string")
         if facts is None or row["evidence"] != evidence:
-            evidence, facts = row["evidence"], read_facts(row["evidence"], f"row {i}")
+            evidence, facts = row["evidence"], read_facts(row["evidence"], where)
         numbers = ground_text(row["text"], facts, lenient=lenient)
         yield {"id": row["id"], "numbers": [one.model_dump(mode="json") for one in numbers]}

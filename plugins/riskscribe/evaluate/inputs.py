@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.score import Scored
-from riskscribe.files import parse_json, read_json, read_text, validate
+from riskscribe.files import numbered_lines, parse_json, read_json, validate
 from riskscribe.policy import annotate, assess
 
 
@@ -66,10 +66,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
         yield from enumerate(found if isinstance(found, list) else [found], start=1)
         return
     if path.suffix != ".parquet":
-        # not splitlines(): a JSON text may hold U+2028
-        for number, line in enumerate(read_text(path).split("\n"), start=1):
-            if line.strip():
-                yield number, parse_json(line, str(path), number)
+        yield from numbered_lines(path)
         return
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -77,7 +74,6 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
-        for number, record in enumerate(pq.read_table(path).to_pylist(), start=1):
-            yield number, record
+        yield from enumerate(pq.read_table(path).to_pylist(), start=1)
     except pa.ArrowException as error:
         raise InputError(f"{path}: not a Parquet file of rows ({error})") from None

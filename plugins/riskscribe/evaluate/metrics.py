@@ -42,11 +42,13 @@ class Rubric(Strict):
         return self
 
 
+RUBRIC_FILE = Path(__file__).with_name("rubric.yaml")
+
+
 @cache
 def rubric() -> Rubric:
     """The rubric that ships with the package."""
-    path = Path(__file__).with_name("rubric.yaml")
-    return validate(Rubric, read_yaml(path), str(path))
+    return validate(Rubric, read_yaml(RUBRIC_FILE), str(RUBRIC_FILE))
 
 
 class Record(BaseModel):

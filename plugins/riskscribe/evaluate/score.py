@@ -47,7 +47,7 @@ from riskscribe.evaluate.verify import (
     sizes_at,
     unreadable,
 )
-from riskscribe.files import parse_json, read_lines, sha256, validate, write_json, write_lines
+from riskscribe.files import numbered_lines, parse_json, sha256, validate, write_json, write_lines
 from riskscribe.prompt import case_id_in
 from riskscribe.report import Level, Report
 
@@ -360,11 +360,11 @@ def _truth(data: Path) -> dict[str, tuple[list[KnownNote] | None, Any]]:
     if data.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        rows = pq.read_table(data).to_pylist()
+        rows = enumerate(pq.read_table(data).to_pylist(), start=1)
     else:
-        rows = read_lines(data) if data.suffix == ".jsonl" else []
+        rows = numbered_lines(data) if data.suffix == ".jsonl" else ()
     found = {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         where = f"{data}: line {number}"
         row = row if isinstance(row, dict) else {}
         case, notes, gold = (_value(row.get(key), f"{where}: {key}") for key in ("case", "notes", "report"))
@@ -405,7 +405,7 @@ def score_file(rows: list[Scored], predictions: Path) -> list[Record]:
     """
     by_id = {one.case.case_id: one for one in rows}
     answers: dict[str, str] = {}
-    for number, one in enumerate(read_lines(predictions), start=1):
+    for number, one in numbered_lines(predictions):
         where = f"{predictions}: line {number}"
         if not isinstance(one, dict) or not isinstance(one.get("predict"), str):
             raise InputError(f"{where}: needs a text field predict, and case_id or prompt")

@@ -73,6 +73,9 @@ class Finding(BaseModel):
     evidence: list[str] = []
     fatal: bool = False
 
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.code, self.path, self.message)))
+
 
 def _found(
     code: Code, path: str, message: str, evidence: list[str] | None = None, fatal: bool | None = None

@@ -91,7 +91,13 @@ def render_report(
         "official": official.model_dump(mode="json"),
         "model": report.model_dump(mode="json") if report else None,
         "findings": [
-            {"code": one.code, "path": one.path, "message": visible(one.message), "evidence": one.evidence}
+            {
+                "code": one.code,
+                "path": one.path,
+                "message": visible(one.message),
+                "evidence": one.evidence,
+                "fatal": getattr(one, "fatal", False),
+            }
             for one in findings
         ],
         "verified": verified,
