@@ -23,6 +23,7 @@ from riskscribe.case import Case
 from riskscribe.cli import main
 from riskscribe.evaluate import judge
 from riskscribe.evaluate.score import METRICS, Record, score_answer
+from riskscribe.evaluate.verify import Finding
 from riskscribe.files import read_json, read_lines
 
 ROOT = Path(__file__).parents[2]
@@ -443,6 +444,9 @@ def test_the_rubric_prefers_by_its_stated_order(scored):
         for j, other in enumerate(ranked):
             assert judge.rubric_prefers(one, other) == ("tie" if i == j else "a" if i < j else "b"), (i, j)
     assert judge.rubric_prefers(clean, clean_too) == "tie"
+    # a code that can be fatal, where it is not, counts for nothing: a warning left out
+    warning = Finding(code="missed_breach", path="limit_breaches", message="LIM-BB is missing", fatal=False)
+    assert judge.rubric_prefers(clean, clean.model_copy(update={"findings": [warning]})) == "tie"
     # a high total does not make up for a fatal error
     assert judge.rubric_prefers(clean.model_copy(update={"total": 0.1}), digit) == "a"
 

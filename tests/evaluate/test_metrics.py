@@ -77,6 +77,24 @@ def test_every_finding_is_documented_with_its_gravity():
     assert {code for code, gravity in told.items() if gravity == "sometimes"} == {"missed_breach", "wrong_status"}
 
 
+def test_a_constant_report_is_no_headline():
+    """The table of docs/rubric.md: one answer for every case of the frozen test set."""
+    text = (ROOT / "docs/rubric.md").read_text(encoding="utf-8")
+    told = {
+        level: [float(one) for one in values.split("|")]
+        for level, values in re.findall(rf"^\| ({'|'.join(LEVELS)}) \| ([0-9. |]+) \|$", text, re.MULTILINE)
+    }
+    rows = read_rows(ROOT / "datasets/risk_report/v1/test.jsonl")
+    for level in LEVELS:
+        answer = constant_report(level).to_json()
+        for at, language in enumerate(("en", "zh")):
+            found = [score_answer(one.case, answer) for one in rows if one.case.language == language]
+            free = 100 * np.mean([one.fatal_error_free for one in found])
+            assert round(free, 1) == told[level][at]
+            if level == "critical":
+                assert free < 25
+
+
 def test_a_wrong_rubric_is_refused():
     good = rubric().model_dump()
     for change, message in (
@@ -188,8 +206,8 @@ def test_intervals_hold_the_value_and_one_book_leaves_nothing_to_resample(perfec
 
 
 def test_the_table_for_a_terminal(perfect):
-    lines = metrics.as_text({"rubric": "1.0", "languages": metrics_by_language(perfect)})
-    assert lines[0].startswith("rubric 1.0")
+    lines = metrics.as_text({"rubric": metrics.RUBRIC, "languages": metrics_by_language(perfect)})
+    assert lines[0].startswith(f"rubric {metrics.RUBRIC}")
     (under,) = [one for one in lines if one.startswith("Level understated (of readable) ")]
     assert under.endswith("at most 11.7") and max(map(len, lines)) <= 140
     json.dumps(metrics_by_language(perfect))

@@ -189,9 +189,8 @@ TRIVIAL = {
 def test_trivial_answers_score_badly(name):
     write, ceiling = TRIVIAL[name]
     found = summary(records(write))
-    # what says nothing but a high level has no fatal error where there is no hard breach and no material flag
-    harmless = {"constant high", "constant critical"}
-    assert found["fatal_error_free"] <= (60 if name in harmless else 50)
+    # a level alone has no fatal error where it is right or one too high, with no hard breach and no material flag
+    assert found["fatal_error_free"] <= {"constant critical": 10, "constant high": 35}.get(name, 50)
     assert found["finding_free"] <= 25
     assert {key: found[key] for key, most in ceiling.items() if found[key] > most} == {}
 

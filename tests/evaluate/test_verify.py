@@ -72,6 +72,25 @@ def test_level_escalation_and_assessment(case, gold, findings):
     assert finding.message == "level is critical; the policy gives high (H1, H2)"
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("official", LEVELS)
+def test_a_level_two_steps_too_high_is_a_false_alarm(frozen, official, language):
+    one = next(row for row in frozen("test") if (row.report.risk_level, row.case.language) == (official, language))
+    for steps, level in enumerate(LEVELS[LEVELS.index(official) + 1 :], start=1):
+        report = one.report.model_copy(update={"risk_level": level})
+        found = [(each.code, each.path, each.fatal) for each in verify(one.case, report) if each.code != "escalation"]
+        assert found == [("false_alarm" if steps > 1 else "overstated", "risk_level", steps > 1)]
+
+
+def test_a_summary_two_steps_too_high_is_a_false_alarm(frozen):
+    one = next(row for row in frozen("test") if (row.report.risk_level, row.case.language) == ("low", "en"))
+    for level, code in (("moderate", "overstated"), ("high", "false_alarm"), ("critical", "false_alarm")):
+        report = one.report.model_copy(update={"summary": f"Risk is {level}."})
+        assert [(each.code, each.path, each.fatal) for each in verify(one.case, report)] == [
+            (code, "summary", code == "false_alarm")
+        ]
+
+
 def test_breaches(gold, findings, replaced):
     breaches = gold["limit_breaches"]
     assert findings(limit_breaches=breaches[:1]) == [("missed_breach", "limit_breaches")]

@@ -21,7 +21,7 @@ from riskscribe.evaluate.verify import Finding
 from riskscribe.files import read_yaml, validate
 from riskscribe.report import LEVELS, Level
 
-RUBRIC = "1.0"
+RUBRIC = "1.1"
 RESAMPLES = 2000
 
 
@@ -290,7 +290,7 @@ def _where_given(field: str) -> Callable[[Record], list[float]]:
 ABOUT: dict[str, tuple[str, ...]] = {
     "": (),
     "report": ("unparseable",),
-    "level": ("understated", "overstated"),
+    "level": ("understated", "overstated", "false_alarm"),
     "assessment": ("assessment_status",),
     "breaches": ("missed_breach", "invented_breach", "wrong_status"),
     "drivers": ("wrong_driver",),
@@ -340,7 +340,14 @@ METRICS = [
         about="breaches",
     ),
     _of("breach_status", "Status right, of breaches listed", "breaches_right", "breaches_listed", "breaches"),
-    _of("missed_excess", "Hard breaches missed, by excess", "excess_missed", "excess_official", "breaches", **_WORSE),
+    _of(
+        "missed_excess",
+        "Hard breaches missed, by excess (n: % over hard)",
+        "excess_missed",
+        "excess_official",
+        "breaches",
+        **_WORSE,
+    ),
     _of("driver_recall", "Driver recall at 3", "drivers_found", "drivers_official", "drivers"),
     _of("driver_precision", "Driver precision", "drivers_found", "drivers_stated", "drivers"),
     _of("driver_order", "Drivers in order (pairs)", "pairs_ordered", "pairs", "drivers"),

@@ -27,6 +27,7 @@ Code = Literal[
     "unparseable",
     "understated",
     "overstated",
+    "false_alarm",
     "missed_breach",
     "invented_breach",
     "wrong_status",
@@ -51,6 +52,7 @@ FATAL = frozenset(
     {
         "unparseable",
         "understated",
+        "false_alarm",
         "missed_breach",
         "invented_breach",
         "wrong_status",
@@ -310,21 +312,25 @@ def check(official: Official, report: Report) -> Checked:
     return found
 
 
+def _wrong_level(told: Level, right: Level) -> Code:
+    """One step too high is caution; from two on it sends the desk to the wrong authority for nothing."""
+    steps = LEVELS.index(told) - LEVELS.index(right)
+    return "understated" if steps < 0 else "overstated" if steps == 1 else "false_alarm"
+
+
 def _level(report: Report, official: rules.Assessment, language: Language) -> Iterator[Finding]:
     if report.risk_level != official.risk_level:
-        below = LEVELS.index(report.risk_level) < LEVELS.index(official.risk_level)
         clauses = ", ".join(one.clause for one in official.level_basis)
         yield _found(
-            "understated" if below else "overstated",
+            _wrong_level(report.risk_level, official.risk_level),
             "risk_level",
             f"level is {report.risk_level}; the policy gives {official.risk_level} ({clauses})",
             list(dict.fromkeys(name for one in official.level_basis for name in one.evidence)),
         )
     for told in dict.fromkeys(levels_in_prose(report.summary, language)):
         if told not in (official.risk_level, report.risk_level):
-            below = LEVELS.index(told) < LEVELS.index(official.risk_level)
             message = f"the summary calls the level {told}; the policy gives {official.risk_level}"
-            yield _found("understated" if below else "overstated", "summary", message)
+            yield _found(_wrong_level(told, official.risk_level), "summary", message)
     if report.escalate != official.escalate:
         what = "missed: the policy escalates" if official.escalate else "false: the policy does not escalate"
         yield _found("escalation", "escalate", f"{what} at {official.risk_level}")

@@ -269,7 +269,7 @@ WORDS: dict[Language, dict] = {
             "breach_recall": "超限查全率",
             "breach_f1": "超限 F1（限额与状态）",
             "breach_status": "已列超限中状态正确",
-            "missed_excess": "遗漏的硬限超限（按超出量）",
+            "missed_excess": "遗漏的硬限超限（按超出量；n 为超出硬限的百分数）",
             "driver_recall": "驱动因素前三召回率",
             "driver_precision": "驱动因素查准率",
             "driver_order": "驱动因素排序（成对）",
