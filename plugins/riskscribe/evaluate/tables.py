@@ -22,7 +22,7 @@ Part = Literal["dev", "held_out"]
 
 
 class Table(Strict):
-    """An evidence table: `rows` is id -> [label, value, unit, currency], the last two from the table if left out."""
+    """An evidence table: `rows` is id -> [label, value, unit, currency]; the table's unit where it is left out."""
 
     table: str
     part: Part
@@ -36,8 +36,8 @@ class Table(Strict):
         """The rows as `riskscribe ground` takes them."""
         listed = []
         for name, (label, value, *rest) in self.rows.items():
-            unit = rest[0] if rest else self.unit
-            listed.append({"id": name, "label": label, "value": value, **({"unit": unit} if unit else {})})
+            given = {"unit": rest[0] if rest else self.unit, "currency": rest[1] if len(rest) > 1 else None}
+            listed.append({"id": name, "label": label, "value": value, **{k: v for k, v in given.items() if v}})
         return listed
 
     def values(self) -> dict[str, float]:
@@ -46,8 +46,9 @@ class Table(Strict):
 
     def class_of(self, name: str) -> str:
         """What a row's number measures: money, percent or another unit's own name."""
-        unit = next(one.get("unit", "") for one in self.evidence() if one["id"] == name)
-        return "money" if _MONEY.search(unit) else unit
+        row = next(one for one in self.evidence() if one["id"] == name)
+        unit = row.get("unit", "")
+        return "money" if row.get("currency") or _MONEY.search(unit) else unit
 
 
 _MONEY = re.compile(r"USD|EUR|GBP|JPY|CNY|HKD|CHF|\$|€|£|元|RMB")
@@ -69,7 +70,7 @@ _CITED = re.compile(r"\s?\[([^\[\]]+)\]")
 
 
 def _unit_scale(unit: str) -> float:
-    word = re.search(rf"(?:^|[^a-zA-Z])({_WORD})(?:$|[^a-zA-Z])|({_WORD})(?=元|美元|港元)", unit)
+    word = re.search(rf"(?:^|[^a-zA-Z])({_WORD})s?(?:$|[^a-zA-Z])|({_WORD})(?=元|美元|港元)", unit)
     return _SCALES[word[1] or word[2]] if word else 1.0
 
 
