@@ -84,13 +84,17 @@ def _pool(facts: Facts, ids: frozenset[str] | None, near: Context, sentence: Sen
         chosen = _named(facts, near, sentence)
         kept = {one.order for one in chosen}
         chosen += [one for one in _quoted(facts, sentence) if one.order not in kept]
-    found = [
-        one
-        for one in chosen
-        if one.fact.trusted and not one.fact.exact and not one.fact.everywhere and one.fact.role in _ROLES
-        and one.fact.unit not in ("date", "year", "days")
-    ]  # fmt: skip
+    found = [one for one in chosen if is_operand(one)]
     return sorted(found, key=lambda one: (one.fact.id, one.size, one.fact.role))[:_MOST]
+
+
+def is_operand(one: Entry) -> bool:
+    """Whether a fact may be computed with."""
+    fact = one.fact
+    return (
+        fact.trusted and not fact.exact and not fact.everywhere and fact.role in _ROLES
+        and fact.unit not in ("date", "year", "days")
+    )  # fmt: skip
 
 
 def _quoted(facts: Facts, sentence: Sentence) -> list[Entry]:
@@ -163,7 +167,8 @@ def _comparable(one: Entry, two: Entry) -> bool:
     return not (a.currency and b.currency and a.currency != b.currency)
 
 
-def _same_time(one: Entry, two: Entry) -> bool:
+def same_time(one: Entry, two: Entry) -> bool:
+    """Whether two facts may be of one time."""
     a, b = one.meaning, two.meaning
     if a.years and b.years and not a.years & b.years:
         return False
@@ -231,10 +236,15 @@ _QUOTIENTS: dict[str, list[str]] = lexicon()["quotients"]
 _DIFFERENCES: dict[str, list[str]] = lexicon()["differences"]
 
 
+def has_currency(read: Read, one: Entry) -> bool:
+    """Whether an operand may be of the currency that its result is told in."""
+    return not (read.currencies and one.fact.currency and one.fact.currency not in read.currencies)
+
+
 def _fits(read: Read, one: Entry) -> bool:
     """Whether an operand has the unit and the currency that its difference or sum is told in."""
     fact = one.fact
-    if read.currencies and fact.currency and fact.currency not in read.currencies:
+    if not has_currency(read, one):
         return False
     if read.unit in ("points", "bp"):
         return fact.unit in ("percent", "bp")
@@ -284,7 +294,7 @@ def _changes(
             if not read.states(abs(change)):
                 continue
             rising = change > 0
-            direction = _direction(tags, near)
+            direction = direction_of(tags, near)
             right = direction is None or rising == (direction == "up") or (before < 0 and after < 0)
             if read.sign < 0 and (direction or near.before.endswith((" by ", " by"))):
                 continue  # "fell by -5m" says it twice
@@ -302,7 +312,7 @@ def _changes(
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
-def _direction(tags, near: Context) -> str | None:
+def direction_of(tags, near: Context) -> str | None:
     """Up or down as the words nearest to the number say."""
     for one in [*reversed(near.left), *near.right]:
         if one.tag in _DIRECTIONS:
@@ -324,7 +334,7 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
     quotients = [(set(_QUOTIENTS[one])) for one in near.measures if one in _QUOTIENTS]
     amounts = [one for one in pool if one.fact.unit in (None, "count") or one.fact.unit in MONEY]
     for one, two in permutations(amounts, 2):
-        if not two.fact.value or not _comparable(one, two) or not _same_time(one, two):
+        if not two.fact.value or not _comparable(one, two) or not same_time(one, two):
             continue
         share = 100.0 * _told(one) / _told(two)
         if not read.states(abs(share)) or (read.sign < 0 < share):
@@ -351,7 +361,7 @@ def _margins(read: Read, near: Context, facts: Facts, pool: list[Entry]) -> Iter
     if "gross_margin" not in near.measures:
         return
     for one, two in permutations(pool, 2):
-        if "revenue" in one.meaning.measures and "cost_of_sales" in two.meaning.measures and _same_time(one, two):
+        if "revenue" in one.meaning.measures and "cost_of_sales" in two.meaning.measures and same_time(one, two):
             value = one.fact.value
             if value and read.sign >= 0 and read.states(abs(100.0 * (value - two.size) / value)):
                 yield Derived("percent", [one.fact.id, two.fact.id], f"margin of {one.fact} over {two.fact}")
@@ -422,7 +432,7 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
             continue
         if line and not _speaks_of(near, one, facts):
             continue
-        if not line and not _same_time(one, two) and not facts.of_case:
+        if not line and not same_time(one, two) and not facts.of_case:
             continue
         yield Derived("ratio", [one.fact.id, two.fact.id], f"ratio of {one.fact} to {two.fact}")
 
@@ -440,10 +450,10 @@ def _gaps(
             gap *= 100.0
         if not read.states(abs(gap)) and not (facts.of_case and read.states(abs(one.size - two.size))):
             continue
-        direction = _direction((), near)
+        direction = direction_of((), near)
         if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
             continue
-        if not _same_time(one, two) and not _same_line(one, two, facts):
+        if not same_time(one, two) and not _same_line(one, two, facts):
             continue
         if ids is None:
             pairs = any(
@@ -513,7 +523,7 @@ def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator
     if ids is None:
         shares = [one for one in shares if one.names & near.names]
     one_each = len({one.fact.id for one in shares}) == len(shares)
-    if not one_each or not 1 < len(shares) <= 5 or not all(_same_time(shares[0], one) for one in shares[1:]):
+    if not one_each or not 1 < len(shares) <= 5 or not all(same_time(shares[0], one) for one in shares[1:]):
         return
     if read.states(abs(sum(one.fact.value for one in shares))):
         evidence = [one.fact.id for one in shares]
@@ -524,7 +534,7 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
     """Sums over a group of lines: all that are cited, all that are named, all there are."""
     loose = [one for one in pool if one.fact.role == "value"]
     whole = [loose] if ids is not None and 1 < len(loose) <= 5 else []
-    if whole and not all(_comparable(loose[0], one) and _same_time(loose[0], one) for one in loose[1:]):
+    if whole and not all(_comparable(loose[0], one) and same_time(loose[0], one) for one in loose[1:]):
         whole = []
     for group in [*_groups(pool), *whole]:
         if not _fits(read, group[0]) or not any(_speaks_of(near, one, facts) for one in group):
@@ -549,7 +559,7 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
             some = [one for one in some if all(when(other)[0] <= when(one)[0] for other in facts.series(one))]
         else:
             some = [one for one in some if not one.meaning.years or one.meaning.years & near.years]
-        alike = all(_comparable(some[0], one) and _same_time(some[0], one) for one in some[1:])
+        alike = all(_comparable(some[0], one) and same_time(some[0], one) for one in some[1:])
         if 1 < len(some) <= 4 and alike and read.states(abs(sum(one.fact.value for one in some))):
             evidence = [one.fact.id for one in some]
             yield Derived("sum", evidence, "sum of " + ", ".join(evidence))

@@ -173,8 +173,8 @@ _PLAIN_TEXT = (
     " those which who we our their his her or s t than then also both each vs day d period before after excluding"
     " including attributable basis date one two three four five six seven eight nine ten eleven twelve per"
 )
-_PLAIN_WORDS = frozenset(_PLAIN_TEXT.split())
-_PLAIN_CHARS = frozenset(
+PLAIN_WORDS = frozenset(_PLAIN_TEXT.split())
+PLAIN_CHARS = frozenset(
     "的年月日度期末初额值数和与及其为在于中从由至到较占元万亿（）()、，。：:合计共金额个百分点以上下达是了有将被对比本公司集团"
 )
 
@@ -245,7 +245,7 @@ def _names(rest: list[tuple[int, str]]) -> Iterator[str]:
     """The words that tell one line from another: Latin words, runs of Chinese characters."""
     run, at = "", -2
     for start, word in [*rest, (-9, "")]:
-        if word > "一" and word not in _PLAIN_CHARS:
+        if word > "一" and word not in PLAIN_CHARS:
             if start == at and run:
                 run += word
             else:
@@ -255,7 +255,7 @@ def _names(rest: list[tuple[int, str]]) -> Iterator[str]:
             continue
         yield from _core(run)
         run = ""
-        if word and word.isascii() and word not in _PLAIN_WORDS and len(word) > 1:
+        if word and word.isascii() and word not in PLAIN_WORDS and len(word) > 1:
             yield singular_name(word)
 
 
@@ -325,6 +325,7 @@ class Facts(list[Fact]):
         self.dated = of_case or any(one.unit == "date" for one in self)
         self.lasting = of_case or any(one.unit in DURATIONS for one in self)
 
+        self.grid: Any = None  # what `infer` computes once
         self._series: dict[tuple, list[Entry]] | None = None
         self._kinds: dict[str, frozenset[str]] = {}
         self._times: list[Entry] | None = None

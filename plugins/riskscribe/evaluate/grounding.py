@@ -17,6 +17,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import derive
+from riskscribe.evaluate.infer import infer
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, read_facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
 from riskscribe.evaluate.prose import cited_ids, cut_ids, lexicon, read_words
@@ -409,6 +410,10 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     across = any(one.kind in told_wrong and one.rank == 0 for one in faults)
     elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
+    if not facts.of_case and not across and (computed is None or computed.fault == "no_word"):
+        ids = sentence.ids if sentence.ids is not None else near.cited
+        if ids is not None or lenient:
+            computed = infer(read, near, facts, sentence, ids) or computed
     if computed is not None and not computed.fault:
         reason = computed.reason
         if lenient and near.cited is None:
