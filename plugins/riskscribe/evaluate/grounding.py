@@ -17,8 +17,8 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import derive
-from riskscribe.evaluate.infer import infer
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, read_facts
+from riskscribe.evaluate.infer import infer
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
 from riskscribe.evaluate.prose import cited_ids, cut_ids, lexicon, read_words
 from riskscribe.report import Report
@@ -410,7 +410,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     across = any(one.kind in told_wrong and one.rank == 0 for one in faults)
     elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
-    if not facts.of_case and not across and (computed is None or computed.fault == "no_word"):
+    mistaken = across or any(one.rank == 0 for one in faults)  # the number of something else, or with another sign
+    if not facts.of_case and not mistaken and (computed is None or computed.fault == "no_word"):
         ids = sentence.ids if sentence.ids is not None else near.cited
         if ids is not None or lenient:
             computed = infer(read, near, facts, sentence, ids) or computed

@@ -16,9 +16,10 @@ from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, same_time
 from riskscribe.evaluate.facts import PLAIN_CHARS, PLAIN_WORDS, Entry, Facts, when
 from riskscribe.evaluate.numbers import MONEY, Read
-from riskscribe.evaluate.prose import lower
+from riskscribe.evaluate.prose import lexicon, lower
 
-_ACCIDENTS = 0.05  # hits by accident that may be expected among operations named as well
+# hits by accident that may be expected among the operations named as well: of all the evidence, of two lines cited
+_ACCIDENTS, _OF_TWO = 0.05, 0.15
 _MOST = 120  # operands
 _UNHINTED = 3.0  # an operation no word hints at must be that much more exact
 _PER = re.compile(
@@ -26,6 +27,8 @@ _PER = re.compile(
     re.IGNORECASE,
 )
 _AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b|平均|均值", re.IGNORECASE)
+_NET = re.compile(r"\b(?:net|real|spread|less|minus)\b|净|差|实际", re.IGNORECASE)
+_RATIO = re.compile(r"\b(?:ratio|gearing|intensity|yields?|divided by)\b|率|比", re.IGNORECASE)
 _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECASE)
 _CJK = re.compile("[\u4e00-\u9fff]+")
 _LATIN = re.compile("[a-z&]+")
@@ -54,7 +57,9 @@ def grams(text: str) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def initials(label: str) -> frozenset[str]:
     """SCR of "Solvency capital requirement"."""
-    words = [one for one in re.findall("[A-Za-z]+", label) if one.lower() not in ("of", "the", "and", "at", "to", "in")]
+    words = [
+        one for one in re.findall("[A-Za-z]+", label) if one.lower() not in ("of", "the", "and", "at", "to", "in")
+    ]
     firsts = "".join(one[0] for one in words).lower()
     return frozenset(firsts[:n] for n in (3, 4) if n <= len(firsts))
 
@@ -155,11 +160,9 @@ class _Operation(NamedTuple):
     line: bool = False
 
 
-def _operations(read: Read, near: Context, sentence: Sentence, grid: Grid, tags: set[str]) -> list[_Operation]:
+def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[str]) -> list[_Operation]:
     """The operations that a number of this unit may be the result of."""
-    moves = bool(tags & {"up", "down", "change"})
-    beyond = bool(tags & {"beyond", "short"})
-    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    moves, beyond = bool(tags & {"up", "down", "change"}), bool(tags & {"beyond", "short"})
     found = []
     unit = read.unit
     if unit == "percent":
@@ -167,28 +170,31 @@ def _operations(read: Read, near: Context, sentence: Sentence, grid: Grid, tags:
         part = grid.same_amounts
         if not _COVER.search(clause) and not read.bound:
             part = part & (np.abs(share) <= 100.5)
-        hinted = bool(tags & {"share", "times"})
         if not (near.moves_by and moves):
+            hinted = bool(tags & {"share", "times"} or near.measures & _RATES or _RATIO.search(clause))
             found.append(_Operation("percent", share, part, hinted))
-            found.append(_Operation("difference", grid.gap, grid.same_rates, moves or beyond or "sum" in tags))
-            found.append(_Operation("sum", grid.sum, grid.same_rates & grid.upper, "sum" in tags))
-            margin = hinted and bool(re.search(r"margin|利润率|毛利率", clause))
-            found.append(_Operation("percent", -grid.growth, grid.same_amounts, margin))
+            if near.measures & _MARGINS:
+                found.append(_Operation("percent", -grid.growth, grid.same_amounts, True))
+            if not beyond and not moves:  # a change or a gap of percentages is told in points
+                net = bool(_NET.search(clause))
+                found.append(_Operation("difference", -grid.gap, grid.same_rates, net))
+                found.append(_Operation("sum", grid.sum, grid.same_rates & grid.upper, net or "sum" in tags))
         found.append(_Operation("percent change", grid.growth, grid.line_amounts, moves or beyond, True))
         if moves or beyond:
             found.append(_Operation("percent change", grid.growth, grid.same_amounts, beyond))
     elif unit in ("points", "bp", "index"):
         times = 100.0 if unit == "bp" else 1.0
         found.append(_Operation("difference", times * grid.gap, grid.line_rates, True, True))
-        found.append(_Operation("difference", times * grid.gap, grid.same_rates, True))
+        found.append(_Operation("difference", -times * grid.gap, grid.same_rates, True))
     elif unit == "ratio":
-        found.append(_Operation("ratio", grid.share, grid.line.T & grid.line_amounts.T, True))
+        found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
         found.append(_Operation("ratio", grid.share, grid.same_amounts | grid.same_rates, True))
     elif unit is None or unit in MONEY or unit == "count":
         fits = np.array([has_currency(read, one) for one in grid.entries])
         pair = fits[:, None] & fits[None, :]
-        found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond, True))
-        found.append(_Operation("difference", grid.gap, grid.same_amounts & pair, moves or beyond))
+        net = bool(_NET.search(clause))
+        found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
+        found.append(_Operation("difference", -grid.gap, grid.same_amounts & pair, moves or beyond or net))
         found.append(_Operation("sum", grid.sum, grid.same_amounts & grid.upper & pair, "sum" in tags))
         if _PER.search(clause):
             found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], True))
@@ -198,9 +204,11 @@ def _operations(read: Read, near: Context, sentence: Sentence, grid: Grid, tags:
     return found
 
 
-def infer(
-    read: Read, near: Context, facts: Facts, sentence: Sentence, ids: frozenset[str] | None
-) -> Derived | None:
+_RATES = frozenset(lexicon()["rates"]) | lexicon()["quotients"].keys()
+_MARGINS = frozenset({"gross_margin", "operating_margin", "net_margin"})
+
+
+def infer(read: Read, near: Context, facts: Facts, sentence: Sentence, ids: frozenset[str] | None) -> Derived | None:
     """The operation on two lines that gives `read`, or None.
 
     Args:
@@ -217,65 +225,98 @@ def infer(
         grid = facts.grid = Grid(facts)
     if len(grid.entries) < 2:
         return None
+    tags = {one.tag for one in sentence.terms}
+    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    operations = _operations(read, near, clause, grid, tags)
+    most = _ACCIDENTS
     if ids is not None:
         chosen = np.array([one.fact.id in ids for one in grid.entries])
+        most = _OF_TWO if chosen.sum() == 2 else most
         chosen = chosen[:, None] & chosen[None, :]
-    tags = {one.tag for one in sentence.terms}
+        operations = [one._replace(allowed=one.allowed & chosen) for one in operations]
     low, high = read.low, read.high
-    operations = _operations(read, near, sentence, grid, tags)
     hits = []
     for one in operations:
         sizes = np.abs(one.values)
         hit = one.allowed & (sizes >= low) & (sizes <= high)
-        if ids is not None:
-            hit &= chosen
         if hit.any():
             hits.append((one, hit))
     if not hits:
         return None
     scores = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
-    direction = direction_of(tags, near)
-    words = None
+    size = abs(read.value)
+    near_by = [one.allowed & (np.abs(one.values) >= size / 3) & (np.abs(one.values) <= 3 * size) for one in operations]
     best: tuple[float, Derived] | None = None
     for one, hit in hits:
+        if not one.hinted and not _other_words(sentence, facts):
+            continue
         for i, j in zip(*np.nonzero(hit), strict=True):
-            value = float(one.values[i, j])
-            if read.sign and (value < 0) != (read.sign < 0):
+            score = float(pairs[i, j])
+            first, last = grid.entries[i], grid.entries[j]
+            if (best is not None and best[0] >= score) or min(first.size, last.size) <= 2 * read.half * (
+                one.name in ("difference", "sum")
+            ):
                 continue
-            if not one.hinted:
-                if words is None:
-                    words = _other_words(sentence, facts)
-                if not words:
-                    continue
-            score = pairs[i, j]
-            if ids is None and score <= 0:
+            rivals = sum(int((some & (pairs >= score - 1e-9)).sum()) for some in near_by)
+            expected = rivals * 2 * read.half / size / _DECADE * (1.0 if one.hinted else _UNHINTED)
+            named = min(scores[i], scores[j]) > 0.1
+            if ids is None and one.name == "percent" and "sum" in tags and scores[j] <= 0.1:
+                continue  # a share of a total that is no line
+            if expected > (most if score > 0 or ids is not None else most / 5) and not (
+                one.hinted and rivals <= 2 and named
+            ):
                 continue
-            rivals = sum(
-                int((other.allowed & (pairs >= score - 1e-9) & (chosen if ids is not None else True)).sum())
-                for other in operations
-            )
-            expected = rivals * 2 * read.half / abs(read.value) / 3.0 * (1.0 if one.hinted else _UNHINTED)
-            if expected > _ACCIDENTS or (best is not None and best[0] >= score):
+            fault = _against(one, float(one.values[i, j]), first, last, (grid.grams[i], grid.grams[j]), read, near,
+                             tags, clause)  # fmt: skip
+            if fault == "sign":
                 continue
-            first, last = grid.entries[i].fact, grid.entries[j].fact
-            evidence = list(dict.fromkeys((first.id, last.id)))
-            told = f"{one.name} of {first} and {last}"
-            fault = None
-            if one.line and direction and (value > 0) != (direction == "up") and first.value >= 0:
-                fault, told = "comparative", f"went {'up' if value > 0 else 'down'}: {told}"
+            told = f"{one.name} of {first.fact} and {last.fact}"
+            evidence = list(dict.fromkeys((first.fact.id, last.fact.id)))
+            if fault:
+                told = f"the other way round: {told}"
             best = score, Derived(one.name, evidence, told, fault)
     return best and best[1]
 
 
-_WORD = re.compile(r"[A-Za-z][a-z]{3,}|[\u4e00-\u9fff]{2,}")
+_DECADE = math.log(9.0)
+
+
+def _against(one: _Operation, value: float, first: Entry, last: Entry, named, read: Read, near: Context, tags,
+             clause: str) -> str | None:  # fmt: skip
+    """What a sentence says against an operation that gives its number: a sign, or a direction."""
+    direction = direction_of(tags, near)
+    if one.line:
+        if read.sign and ((value < 0) != (read.sign < 0) or (read.sign < 0 and direction)):
+            return "sign"
+        wrong = direction and (value > 0) != (direction == "up") and first.fact.value >= 0
+        return "comparative" if wrong else None
+    if one.name != "difference":
+        return "sign" if read.sign and (value < 0) != (read.sign < 0) else None
+    # first less last: the one named first, or not at all, is what the sentence is about
+    places = [_place(mine - other, clause) for mine, other in (named, named[::-1])]
+    if read.sign < 0:
+        if direction or None in places or one.name != "difference":
+            return "sign"
+        return "sign" if (places[0] < places[1]) != (value < 0) else None
+    if not tags & {"beyond", "short"} or not direction or places == [None, None] or places[0] == places[1]:
+        return None
+    ahead = places[0] is None or (places[1] is not None and places[0] < places[1])
+    return "comparative" if (value > 0) != (ahead == (direction == "up")) else None
+
+
+def _place(names: frozenset[str], clause: str) -> int | None:
+    """Where a clause first has one of the names."""
+    low = lower(clause)
+    found = [match.start() for one in names if one[0] != "="
+             and (match := re.search(rf"(?<![a-z]){re.escape(one)}", low))]  # fmt: skip
+    return min(found, default=None)
 
 
 def _other_words(sentence: Sentence, facts: Facts) -> bool:
     """Whether a clause says more than labels do: words that may tell of an operation."""
-    start, end = sentence.clause.start, sentence.clause.end
     run = 0
-    for word in sentence.words.rest_between(start, end):
+    for word in sentence.words.rest_between(sentence.clause.start, sentence.clause.end):
         if word.isascii():
             if len(word) > 3 and word not in PLAIN_WORDS and word not in facts.vocabulary:
                 return True
