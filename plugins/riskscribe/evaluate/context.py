@@ -9,8 +9,8 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from riskscribe.evaluate.facts import Entry, Fact, Facts, quarter
-from riskscribe.evaluate.numbers import DURATIONS, Read
-from riskscribe.evaluate.prose import Citation, Clause, Term, Words, beside, clauses, groups, lower
+from riskscribe.evaluate.numbers import DURATIONS, Read, lower
+from riskscribe.evaluate.prose import Citation, Clause, Term, Words, beside, clauses, groups
 
 _NEARBY = 300  # characters of a clause that are read for cues: keeps the work linear in the text
 _CUT = re.compile(

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.facts import Entry, Facts, when
-from riskscribe.evaluate.numbers import MONEY, Read
-from riskscribe.evaluate.prose import lexicon, lower
+from riskscribe.evaluate.numbers import MONEY, Read, lower
+from riskscribe.evaluate.prose import lexicon
 
 _ROLES = frozenset({"value", "previous", "utilisation", "soft"})
 _MOST = 40  # facts that a derivation chooses its operands from

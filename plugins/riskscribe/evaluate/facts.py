@@ -39,11 +39,12 @@ from riskscribe.evaluate.numbers import (
     UNITS,
     Read,
     bounded,
+    lower,
     normalise,
     read_unit,
     scan,
 )
-from riskscribe.evaluate.prose import lower, read_words
+from riskscribe.evaluate.prose import read_words
 from riskscribe.files import validate
 from riskscribe.prompt import thresholds
 
@@ -183,8 +184,8 @@ PLAIN_CHARS = frozenset(
 def meaning(label: str) -> Meaning:
     """Reads a label. Cached: the same labels come with every text."""
     plain = normalise(label)
-    reads = tuple(scan(plain))
     words = read_words(plain)
+    reads = tuple(scan(plain, words.all))
     measures, qualities, quarters, names = set(), set(), set(), set()
     previous = current = False
     for term in words.terms:

@@ -527,10 +527,10 @@ def text_claims(text: str, facts: list[Fact], cited: list[str] | None = None) ->
 
 def _ground(text: str, facts: Facts, cited: list[str] | None, lenient: bool) -> tuple[list[Number], list[Claim]]:
     plain, citations = cut_ids(normalise(text), facts.ids)
-    reads = scan(plain)
+    words = read_words(plain)
+    reads = scan(plain, words.all)
     if not reads and not citations:
         return [], []
-    words = read_words(plain)
     numbers: list[Number] = []
     claims: list[Claim] = []
     for sentence in sentences(plain, citations, reads, words, facts, cited):

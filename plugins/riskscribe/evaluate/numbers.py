@@ -8,7 +8,7 @@ years, ordinals and digits inside a name are found as well, so that nobody takes
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
 SCALES = {
@@ -62,22 +62,30 @@ def _words(table: Iterable[str]) -> str:
     return "|".join([f"(?:{latin}){_END}", *(one for one in words if not one.isascii())])
 
 
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 _SUFFIX = rf"""
     (?P<exponent>e[+-]?[0-9]{{1,2}}{_END})?
     (?P<close>\))?
     (?:(?:\s|-(?=[mbt][ir]ll))?(?P<scale>{_words(SCALES)}))?
     (?:\s?(?P<after>{_words(one for one in CURRENCIES if one[-1].isalpha())}))?
-    (?:{"|".join(f"(?P<{unit}>(?:{latin}){_END}|{other})" for unit, (latin, other) in UNITS.items())})?
+    (?:(?=[\s-]?[%×/bcdfimptwxy个百基点交工天日周星月年倍每波])  # what a unit begins with: most numbers have none
+    (?:{"|".join(f"(?P<{unit}>(?:{latin}){_END}|{other})" for unit, (latin, other) in UNITS.items())}))?
 """
-# begins with a digit, so that a text without any costs next to nothing; nothing in it can be backtracked into
+# Of a text in lower case: `re` is slow where case does not count. It begins with one set of characters, by which `re`
+# skips the rest of a text, and nothing in it can be backtracked into.
 _NUMBER = re.compile(
-    rf"(?P<digits>(?:[0-9]{{1,3}}(?:[,'’\u00a0\u2009\u202f][0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-    rf"|(?<![0-9.])\.[0-9]+){_SUFFIX}",
-    re.VERBOSE | re.IGNORECASE,
+    rf"(?P<digits>[0-9.](?:(?<=[0-9])(?:[0-9]{{0,2}}(?:[,'’\u00a0\u2009\u202f][0-9]{{3}})+(?![0-9])|[0-9]*)(?:\.[0-9]+)?"
+    rf"|(?<=\.)(?<![0-9.]\.)[0-9]+)){_SUFFIX}",
+    re.VERBOSE,
 )
-_UNIT_NAMES = tuple(UNITS)
-_BEFORE = {one: len(one) for one in CURRENCIES if one != "元"}
-_LONGEST_BEFORE = max(_BEFORE.values())
+_BEFORE = frozenset(CURRENCIES) - {"元"}
+_LONGEST_BEFORE = max(map(len, _BEFORE))
+# how whatever `_prefix` takes may end
+_PREFIX_ENDS = frozenset({"+", "-", "(", "负", "us", "ve", *(one[-2:] for one in _BEFORE)})
+_GROUPING = str.maketrans("", "", ",'’\u00a0\u2009\u202f")
 
 _DIGITS = {one: i for i, one in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _TENS = {"十": 10.0, "百": 100.0, "千": 1000.0}
@@ -101,6 +109,13 @@ _WORD_NUMBERS = re.compile(
     r"[\s-](?P<what>million|billion|trillion|thousand|percent|per\scent|times|percentage\spoints?|basis\spoints?))\b",
     re.IGNORECASE,
 )
+# the words that a number in words begins with
+_COUNTING = _listed(
+    "doubled doubles doubling twice twofold tripled triples tripling trebled trebles trebling threefold quadrupled"
+    " quadruples quadrupling fourfold halved halves halving half third quarter one two three four five six seven eight"
+    " nine ten eleven twelve fifteen twenty thirty forty fifty"
+)
+_LATIN = re.compile("[a-z][a-z]*")
 _SPELLED = {
     word: value
     for value, word in (
@@ -132,15 +147,17 @@ _CALENDAR = re.compile(
     rf"|\b(?P<m4>{_MONTH})[\s-](?P<y4>(?:19|20)[0-9]{{2}})(?![0-9])"
     r"|(?<![0-9])(?P<y5>(?:19|20)[0-9]{2})(?:-(?P<m5>0[1-9]|1[0-2])(?![0-9%])|年(?P<m6>[0-9]{1,2})月)"
     r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)"
-    r"|(?P<period>(?<![A-Za-z0-9.,])(?:(?:[1-4]Q|Q[1-4]|[12]H|H[12]|FY|CY)(?:\s?['’]?(?:20)?[0-9]{2})?|9M\s?['’]?(?:20)?[0-9]{2})(?![0-9A-Za-z%]|\.[0-9]))"
+    r"|(?P<period>(?<![A-Za-z0-9.,])(?:(?:[1-4]Q|Q[1-4]|[12]H|H[12]|(?<!_)[FC]Y)(?:\s?['’]?(?:20)?[0-9]{2})?|9M\s?['’]?(?:20)?[0-9]{2})(?![0-9A-Za-z%]|\.[0-9]))"
     r"|(?<![0-9])(?P<y8>(?:19|20)[0-9]{2})(?:[/-](?P<span>[0-9]{2})(?![0-9%])|(?P<nian>年度?))"
     r"|(?<![0-9:])(?P<time>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)(?![0-9:])",
     re.IGNORECASE,
 )
-_MAY_BE_DATE = re.compile(
-    r"(?:19|20)[0-9]{2}|[0-9](?::[0-9]|[QHM月])|[QH][1-4]|\b(?:FY|CY)|[0-9]\s(?:[JFMASOND][a-z]{2})|[a-z]\.?\s[0-9]{1,2}(?:,|st|nd|rd|th|\s|$)",
-    re.IGNORECASE,
+# the words, and else the digits, without one of which there is nothing in a text for _CALENDAR
+_CALENDAR_WORDS = _listed(
+    "january february march april may june july august september october november december"
+    " jan feb mar apr jun jul aug sep sept oct nov dec q h fy cy"
 )
+_CALENDAR_DIGITS = re.compile(r"[0-9](?:(?:(?<=1)9|(?<=2)0)[0-9]{2}(?:年|\s?[-/年.]\s?[0-9])|:[0-9]|月|(?<=9)[Mm])")
 # words behind which a number names a thing instead of measuring it
 _NAMING = re.compile(
     r"(?:\b(?:S&P|Nikkei|Russell|FTSE|STOXX|CSI|Hang\sSeng|Tier|Level|IFRS|IAS|ASC|SFAS|FASB|Note|Table|Figure|Section"
@@ -148,6 +165,8 @@ _NAMING = re.compile(
     r"|Scenario|Option|Step|Group|Class|Series|Fund|Pillar|No\.|Nr\.|#)|沪深|中证|上证|第|附注|表|图)\s?$",
     re.IGNORECASE,
 )
+_ORDINAL = re.compile(rf"(?:st|nd|rd|th){_END}", re.IGNORECASE)
+_FORM = re.compile("-[A-Za-z](?![a-z])")
 _OVER = re.compile(
     r"(?:\b(?:over|more\sthan|above|exceed(?:s|ed|ing)?|in\sexcess\sof|at\sleast|upwards?\sof|greater\sthan|just\sover"
     r"|slightly\s(?:over|above)|well\sover|topp(?:ed|ing)|surpass(?:ed|ing)?|beyond)|逾|超过?了?|超逾|高于|大于|不低于|不少于|至少|突破)\s?$",
@@ -164,9 +183,18 @@ _ABOUT = re.compile(
     r"|[~≈]|大?约为?|大概|大致|约合)\s?$",
     re.IGNORECASE,
 )
+# how the words of these three end
+_BOUND_ENDS = (
+    *_listed(
+        "over than above exceed exceeds exceeded exceeding of least topped topping surpass surpassed surpassing beyond"
+        " nearly almost to under below most about around approximately approx approx. roughly some circa ca. c."
+        " broadly estimated ~ ≈ 逾 超 过 超了 过了 于 少 至少 破 近 不到 不足 多 约 约为 大概 大致 约合"
+    ),
+)
 _ABOUT_AFTER = re.compile(r"\s?(?:左右|上下|or\sso\b)", re.IGNORECASE)
 _OVER_AFTER = re.compile(r"\s?(?:以上|有余)|\+(?![0-9])")
 _UNDER_AFTER = re.compile(r"\s?以下")
+_AFTER_BEGINS = frozenset("左上oO以有+")
 # words of comparison: the number behind them is often the thing compared with, told exactly
 _COMPARES = re.compile(
     r"above|exceed|below|高于|低于|超|突破|than|surpass|beyond|under|over|大于|小于|up\sto", re.IGNORECASE
@@ -280,10 +308,23 @@ def normalise(text: str) -> str:
     return _WIDE_THOUSANDS.sub(",", text).translate(_PLAIN)
 
 
-def scan(text: str) -> list[Read]:
-    """The numbers of a normalised text whose ids are blanked, from left to right."""
+def lower(text: str) -> str:
+    """The text in lower case, every character in its place."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(one if len(one.lower()) > 1 else one.lower() for one in text)
+
+
+def scan(text: str, words: Collection[str] | None = None) -> list[Read]:
+    """The numbers of a normalised text whose ids are blanked, from left to right.
+
+    Args:
+        text: the text.
+        words: its Latin words in lower case, where the caller has read them.
+    """
     found: list[Read] = []
-    if _MAY_BE_DATE.search(text):
+    small = lower(text)
+    words = _LATIN.findall(small) if words is None else words
+    if not _CALENDAR_WORDS.isdisjoint(words) or _CALENDAR_DIGITS.search(text):
         dates = [_calendar(one) for one in _CALENDAR.finditer(text)]
         if dates:
             found += dates
@@ -292,14 +333,14 @@ def scan(text: str) -> list[Read]:
         numerals = [*_chinese(text)]
         found += numerals
         text = _blank(text, numerals)
-    worded = [_worded(one, text) for one in _WORD_NUMBERS.finditer(text)]
-    if worded:
+    if not _COUNTING.isdisjoint(words) and (worded := [_worded(one, text) for one in _WORD_NUMBERS.finditer(text)]):
         found += worded
         text = _blank(text, worded)
-    listed = {match.start(1) for match in _LIST_NUMBER.finditer(text)} if "\n" in text or text[:3].strip() else set()
+    may_list = "\n" in text or text[:3].lstrip()[:1].isdigit()
+    listed = {match.start(1) for match in _LIST_NUMBER.finditer(text)} if may_list else ()
     end = 0
     arabic: list[Read] = []
-    for match in _NUMBER.finditer(text):
+    for match in _NUMBER.finditer(lower(text) if found else small):
         if match.start() < end:
             continue
         read = _read(match, text, listed, end)
@@ -343,14 +384,14 @@ def read_unit(unit: str) -> Read | None:
     return None
 
 
-def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Read:
+def _read(match: re.Match, text: str, listed: Container[int], previous_end: int) -> Read:
     """A match of _NUMBER with what stands before it: sign, currency, bracket, a word that moves its interval."""
     digits, exponent, close, scale_word, after = match.group("digits", "exponent", "close", "scale", "after")
     start, end = match.span()
     if end > match.end("digits") and text[end - 1] == " ":
         end -= 1
-    clean = re.sub("[,'’\u00a0\u2009\u202f]", "", digits)
-    scale = SCALES[scale_word.lower()] if scale_word else 1.0
+    clean = digits if digits.isdigit() else digits.translate(_GROUPING)
+    scale = SCALES[scale_word] if scale_word else 1.0
     power = int(exponent[1:]) if exponent else 0
     size = bounded(float(clean) * 10.0**power * scale)
     whole, _, decimals = clean.partition(".")
@@ -393,18 +434,14 @@ def _read(match: re.Match, text: str, listed: set[int], previous_end: int) -> Re
         end = end - 1 if closed and text[end - 1] == ")" else end
     currencies = frozenset()
     if unit is None or unit in MONEY:
-        currencies = CURRENCIES.get((before or after or "").lower(), frozenset())
+        currencies = CURRENCIES.get(before or after, frozenset())
         if before and after:  # "¥5m yuan"
-            currencies = (CURRENCIES[before] & CURRENCIES[after.lower()]) or currencies
+            currencies = (CURRENCIES[before] & CURRENCIES[after]) or currencies
         unit = unit or ("money" if currencies or scale_word else None)
     kind = ""
     if clean.isdigit() and len(digits) == 4 and clean[:2] in ("19", "20") and not before and not scale_word:
         kind, unit = ("year", None) if unit is None or match["years"] == "年" else ("", unit)
-    tenor = (
-        float(clean)
-        if scale_word in ("m", "M") and end - start <= 4 and len(clean) <= 3 and "." not in clean
-        else None
-    )
+    tenor = float(clean) if scale_word == "m" and end - start <= 4 and len(clean) <= 3 and "." not in clean else None
     bound, compares = _bound(head, text, end)
     if unit == "ratio" and not text.isascii() and text[match.start("ratio")] == "倍" and _GROWS.search(head):
         size += 1.0  # 增加两倍 is three times
@@ -438,7 +475,7 @@ def _prefix(head: str) -> tuple[str, str, int, tuple[str, str, int] | None]:
     for _ in range(4):
         bare = head[:-1] if head.endswith(" ") else head
         last = bare[-1:]
-        if not last:
+        if last not in _PREFIX_ENDS and bare[-2:].lower() not in _PREFIX_ENDS:
             break
         if last in _SIGNS and not sign and (bare == head or before):
             previous = bare[-2:-1]
@@ -475,19 +512,18 @@ def _prefix(head: str) -> tuple[str, str, int, tuple[str, str, int] | None]:
 def _bound(head: str, text: str, end: int) -> tuple[str, bool]:
     """Whether words beside a number say over, under or about; and whether they are words of comparison."""
     tail = head[-16:]
-    last = tail.rstrip()[-1:]
-    if last and (last.isalpha() or last in "~≈."):
+    if tail.rstrip().lower().endswith(_BOUND_ENDS):
         for name, pattern in (("over", _OVER), ("under", _UNDER), ("about", _ABOUT)):
             if match := pattern.search(tail):
                 return name, bool(_COMPARES.search(match[0]))
-    if end < len(text):
+    if text[end : end + 2].strip()[:1] in _AFTER_BEGINS:
         for name, pattern in (("about", _ABOUT_AFTER), ("over", _OVER_AFTER), ("under", _UNDER_AFTER)):
             if pattern.match(text, end):
                 return name, False
     return "", False
 
 
-def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None, listed: set[int]) -> str | None:
+def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None, listed: Container[int]) -> str | None:
     """Why digits are no number that needs evidence, or None."""
     start, stop = match.span("digits")
     before, after = text[max(0, start - 1) : start], text[stop : stop + 3]
@@ -498,10 +534,10 @@ def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None,
     if unit is None and before == "-" and text[start - 2 : start - 1].isalpha() and text[start - 2].isascii():
         return "part of a name"  # COVID-19
     if unit is None and after[:1].isascii() and after[:1].isalpha() and not attached:
-        if re.match(rf"(?:st|nd|rd|th){_END}", after, re.IGNORECASE):
+        if _ORDINAL.match(after):
             return "ordinal"
         return "part of a name"  # 5G
-    if unit is None and re.match(r"-[A-Za-z](?![a-z])", after):
+    if unit is None and _FORM.match(after):
         return "part of a name"  # 10-K
     if before == "第":
         return "ordinal"

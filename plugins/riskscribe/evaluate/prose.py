@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from riskscribe.case import ID_PATTERN
-from riskscribe.evaluate.numbers import Read, normalise
+from riskscribe.evaluate.numbers import Read, lower, normalise
 from riskscribe.files import read_yaml
 
 _BRACKETS = re.compile(r"\[([^\[\]]{1,400})\]")
@@ -39,10 +39,11 @@ class Term(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The words of a text: those of the lexicon, and the rest in lower case with their place."""
+    """The words of a text: those of the lexicon, the rest in lower case with their place, and all as they stand."""
 
     terms: list[Term]
     rest: list[tuple[int, str]]
+    all: frozenset[str]
 
     def between(self, start: int, end: int) -> list[Term]:
         """The terms that begin in text[start:end]."""
@@ -103,12 +104,6 @@ def singular(word: str) -> str:
     return word
 
 
-def lower(text: str) -> str:
-    """The text in lower case, every character in its place."""
-    small = text.lower()
-    return small if len(small) == len(text) else "".join(one if len(one.lower()) > 1 else one.lower() for one in text)
-
-
 def read_words(text: str) -> Words:
     """The words of a normalised text whose ids are blanked."""
     latin, chinese = _phrases()
@@ -143,7 +138,7 @@ def read_words(text: str) -> Words:
         else:
             rest.append((start, word))
             i += 1
-    return Words(terms, rest)
+    return Words(terms, rest, frozenset(one[2] for one in found))
 
 
 class Citation(NamedTuple):
