@@ -46,8 +46,7 @@ _SHORT = re.compile(
     re.IGNORECASE,
 )
 _EXTREMES = re.compile(
-    r"largest|biggest|highest|greatest|smallest|lowest|best|mildest"
-    r"|最大|最高|最多|最小|最低|最少|最好|最轻",
+    r"largest|biggest|highest|greatest|smallest|lowest|最大|最高|最多|最小|最低|最少",
     re.IGNORECASE,
 )
 _NOT_FIRST = re.compile(
@@ -56,14 +55,15 @@ _NOT_FIRST = re.compile(
     re.IGNORECASE,
 )
 _OVER_LIMIT = re.compile(
-    r"\b(?:is|are|was|stands?|now|has gone|gone)\s(?:in breach|over (?:hard|its (?:hard )?limit|the (?:hard )?limit))"
+    r"\b(?:is|are|was|stands?|now|has gone|gone)\s(?P<not>not |no longer )?"
+    r"(?:in breach|(?:over|above) (?:hard|its (?:hard )?limit|the (?:hard )?limit)\b)"
     r"|\b(?:exceeds|breaches)\s(?:hard|its (?:hard )?limit|the (?:hard )?limit)|已?突破(?:限额|硬限)|已超限|超出硬限",
     re.IGNORECASE,
 )
 _IN_LIMIT = re.compile(
-    r"\b(?:is|are|remains?|stays?|stands?)\s(?:well |comfortably |still )?"
-    r"(?:within (?:its |the )?(?:hard )?limits?|below (?:its |the )?(?:hard )?limit)"
-    r"|\bwithin its (?:hard )?limit\b|(?:处于|仍在|保持在|在)限额(?:之|以)?内|未超限|未突破(?:限额|硬限)",
+    r"\b(?:is|are|remains?|stays?|stands?)\s(?P<not>not |no longer )?(?:well |comfortably |still )?"
+    r"(?:within|below|under|inside) (?:hard\b|(?:its |the )?(?:hard )?limits?\b)"
+    r"|\bwithin its (?:hard )?limit\b|(?:处于|仍在|保持在|在)限额(?:之|以)?内|未超限|未突破(?:限额|硬限)|低于硬限",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
@@ -91,6 +91,7 @@ def claims_of(
     """
     if facts.of_case and sentence.grouped:
         yield from _limits(text, sentence, numbers, facts)
+        yield from _stresses(text, sentence, numbers, facts)
     terms = sentence.terms if numbers else []
     tags = {one.tag for one in terms}
     if not tags & _COMPARING:
@@ -141,7 +142,7 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
                     reason = f"the change is to {new[0].fact}, not to {entry.fact}"
                     yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
                 continue
-            if _is_earlier(text, sentence, i):
+            if sentence.contexts[i].told_earlier:
                 continue
             if not entry.meaning.years & sentence.contexts[i].years:
                 reason = f"the change is to {new[0].fact}, not to {entry.fact}"
@@ -160,7 +161,17 @@ def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry 
         one for name in number.evidence for one in facts.by_id.get(name, ())
         if read.states(one.size, one.fact.exact, facts.of_case) and one.fact.role != "text"
     ]  # fmt: skip
-    return min(found, key=lambda one: (abs(one.size - abs(read.value)), one.fact.role, one.fact.id), default=None)
+    earlier = facts.of_case and sentence.contexts[i].told_earlier
+    return min(
+        found,
+        key=lambda one: (
+            facts.of_case and (one.fact.role == "previous") != earlier,
+            abs(one.size - abs(read.value)),
+            one.fact.role,
+            one.fact.id,
+        ),
+        default=None,
+    )
 
 
 def _alike(one: Entry, two: Entry) -> bool:
@@ -192,7 +203,7 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
     done: set[int] = set()
     amounts = [i for i in values if not contexts[i].moves_by or reads[i].unit not in ("percent", "points", "bp")]
     for place, i in enumerate(amounts):
-        if not _is_earlier(text, sentence, i) or i in done:
+        if not sentence.contexts[i].told_earlier or i in done:
             continue
         partner = _partner(amounts, place, entries, sentence, facts)
         if partner is None:
@@ -248,23 +259,6 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
         )
 
 
-_FROM = re.compile(
-    r"(?:\b(?:from|after|versus|vs\.?|against|compared (?:with|to)|than)|[由从较比])"
-    r"(?:\s|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
-    re.IGNORECASE,
-)
-
-
-def _is_earlier(text: str, sentence: Sentence, i: int) -> bool:
-    near = sentence.contexts[i]
-    if near.previous:
-        return True
-    plain = sentence.text
-    start = sentence.reads[i].span[0]
-    head = plain[max(sentence.clause.start, start - 40) : start]
-    return bool(_FROM.search(head))
-
-
 def _partner(amounts, place, entries, sentence, facts: Facts) -> int | None:
     """The later value that an earlier one is compared with: the one before it, else the one behind it."""
     i = amounts[place]
@@ -273,7 +267,7 @@ def _partner(amounts, place, entries, sentence, facts: Facts) -> int | None:
             continue
         j = amounts[other]
         one, two = entries[i], entries[j]
-        if not _alike(one, two) or two.fact.role == "previous" or _is_earlier(sentence.text, sentence, j):
+        if not _alike(one, two) or two.fact.role == "previous" or sentence.contexts[j].told_earlier:
             continue
         if facts.of_case and one.fact.id != two.fact.id:
             continue  # a step of the bridge beside yesterday's value is no later value of it
@@ -379,44 +373,90 @@ def _limits(text: str, sentence: Sentence, numbers, facts: Facts):
             match = pattern.search(plain, start, end)
             if not match or _NEGATED.search(plain, max(start, match.start() - 20), match.start()):
                 continue
-            right = (use.fact.value > 100.0) == over
+            right = (use.fact.value > 100.0) == (over != bool(match["not"]))
             where = f"{ids[0]} uses {use.fact.value:,.6g} % of hard"
             places = [i for i, one in enumerate(numbers) if ids[0] in one.evidence and start <= one.span[0] < end]
             yield _claim(text, match.span(), "limit", right, [use], where), places
 
 
-# --- largest, of which, respectively
+# --- worst and mildest, largest, of which, respectively
+
+
+_WORST = re.compile(
+    r"\b(?:(?P<worst>worst|severest|most severe)|(?P<best>mildest|best))"
+    r"(?=(?:\s(?:supplied|tested|given|stress))*\s(?:stress|scenario|case|loss|result|outcome)\b)"
+    r"|\bstress is (?:(?P<is_worst>worst)|(?P<is_best>mildest|best))\b|(?P<zui>最[差坏])|(?P<hao>最[好轻])",
+    re.IGNORECASE,
+)
+
+
+def _stresses(text: str, sentence: Sentence, numbers, facts: Facts):
+    """Whether the stress that prose calls the worst or the mildest of all is; a component speaks of its own stress."""
+    plain = sentence.text
+    for at, group in enumerate(sentence.grouped):
+        cited = [one for name in group.ids for one in facts.by_id.get(name, ()) if one.fact.role == "value"]
+        lines = {one.fact.id if one.fact.id.startswith("STR-") else one.fact.of for one in cited}
+        lines = {name for name in lines if name.startswith("STR-") and name in facts.by_id}
+        if len(lines) != 1:
+            continue
+        own = next(one for one in facts.by_id[lines.pop()] if one.fact.role == "value")
+        sizes = [one.fact.value for one in _all_stresses(own, facts)]
+        start = sentence.grouped[at - 1].end if at else sentence.clause.start
+        end = sentence.clause.end if at + 1 == len(sentence.grouped) else group.end
+        match = _WORST.search(plain, start, end)
+        if not match or len(sizes) < 2:
+            continue
+        if _NOT_FIRST.search(plain[max(start, match.start() - 14) : match.start()]):
+            continue
+        if _NEGATED.search(plain, max(start, match.start() - 20), match.start()):
+            continue
+        worst = bool(match["worst"] or match["is_worst"] or match["zui"])
+        right = own.fact.value == (min(sizes) if worst else max(sizes))
+        places = [
+            i for i, one in enumerate(numbers) if set(group.ids) & set(one.evidence) and start <= one.span[0] < end
+        ]
+        reason = f"is not the {'worst' if worst else 'mildest'}: {own.fact}"
+        yield _claim(text, match.span(), "extreme", right, [own], reason), places
+
+
+def _all_stresses(entry: Entry, facts: Facts) -> list[Entry]:
+    return [
+        one for one in facts.entries
+        if one.fact.id.startswith("STR-") and one.fact.role == "value" and one.fact.currency == entry.fact.currency
+    ]  # fmt: skip
 
 
 _SOME = re.compile(
     r"bucket|tenor|desk|name|桶|期限|交易台|名称", re.IGNORECASE
 )  # the highest of these, not of all limits
-_OF_LOSSES = ("best", "mildest", "最好", "最轻")  # words for the smallest loss
+_PART_OF = re.compile(r"component|contribut|driver|source|来源|贡献|驱动|因素|分量", re.IGNORECASE)
+_IS_SO = re.compile(r"[\s,，]*(?:为|是|is the\s|the\s)?")
 
 
 def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
     reads, contexts = sentence.reads, sentence.contexts
     for i in values:
         near, entry = contexts[i], entries[i]
-        for term in (*reversed(near.left), *near.right):
+        behind = next((one.end for one in sentence.grouped if one.start >= reads[i].span[1]), None)
+        if behind is not None:  # "64.2% [LIM-A], the highest"
+            behind = [one for one in terms if one.start >= behind and _IS_SO.fullmatch(text, behind, one.start)]
+        for term in (*reversed(near.left), *near.right, *(behind or ())):
             word = text[term.start : term.end]
             if term.tag not in ("largest", "smallest") or not _EXTREMES.fullmatch(word):
-                continue
-            if word.lower() in _OF_LOSSES and not (facts.of_case and entry.fact.value < 0):
                 continue
             if _NOT_FIRST.search(text[max(0, term.start - 14) : term.start]):
                 break
             peers = _peers(entry, facts)
             if len(peers) < 2 or (reads[i].unit != entry.fact.unit and entry.fact.unit == "percent"):
                 break
+            if entry.fact.of and not _PART_OF.search(text, term.end, term.end + 16):
+                continue
             low, high = sorted((term.start, reads[i].span[0]))
             if facts.of_case and _SOME.search(text, low, high):
                 peers = [one for one in peers if one.fact.label == entry.fact.label]
             # the largest loss is the largest of the losses
             sizes = [one.size for one in peers if (one.fact.value < 0) == (entry.fact.value < 0)]
             right = entry.size >= max(sizes) if term.tag == "largest" else entry.size <= min(sizes)
-            if word.lower() in _OF_LOSSES:
-                right = entry.fact.value >= max(one.fact.value for one in peers)
             yield (
                 _claim(text, (term.start, term.end), "extreme", right, [entry], f"is not the {word}: {entry.fact}"),
                 [i],
@@ -429,12 +469,12 @@ def _peers(entry: Entry, facts: Facts) -> list[Entry]:
     fact, said = entry.fact, entry.meaning
     if facts.of_case:
         kind = fact.id.partition("-")[0]
-        if (kind, fact.role) != ("LIM", "utilisation") and not (kind == "STR" and fact.role == "value"):
+        if (kind, fact.role) not in (("LIM", "utilisation"), ("STR", "value"), ("CMP", "value")):
             return []
         return [
             one for one in facts.entries
             if one.fact.role == fact.role and one.fact.unit == fact.unit and one.fact.id.startswith(kind + "-")
-            and one.fact.currency == fact.currency
+            and one.fact.currency == fact.currency and one.fact.of == fact.of
         ]  # fmt: skip
     if not entry.names or "total" in entry.names:
         return []

@@ -62,6 +62,19 @@ _LIMIT_LINK = re.compile(
     re.IGNORECASE,
 )
 _OF_BEFORE = re.compile(r"(?:\bof|/)\s?(?:the|its|a)?\s?$", re.IGNORECASE)
+_FROM = re.compile(
+    r"(?:\b(?:from|after|versus|vs\.?|against|compared (?:with|to)|than)|[由从较比])"
+    r"(?:\s|about|around|roughly|nearly|some|大?约|近|逾|超|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
+    re.IGNORECASE,
+)
+_WAS = re.compile(r"\b(?:was|were|been)\b", re.IGNORECASE)
+# the book as the subject of a sentence is no name of a limit: "the book is at high risk"
+_BOOK = ("book", "账簿")
+_SUBJECT = re.compile(
+    r"\s(?:is|are|was|were|at|has|had|stands?|would|could|will|may|loses?|lost|gains?|made|makes?|takes?|remains?|stays?"
+    r"|covered|risk|level|low|moderate|high|critical)\b|\s?(?:[,.;:：，；。)）\x00]|$)|的?(?:风险|在|已|将|会|为|整体|总体|共"
+    r"|无|没|有|评|处|亏|盈|应|需|仍)"
+)
 _MOVES_BY = re.compile(
     r"\s?(?:by|of|about|around|nearly|some|just|over|almost|了|约|近|逾|超|达|为)?\s?", re.IGNORECASE
 )
@@ -82,6 +95,7 @@ class Context:
         "dates",
         "facts",
         "horizon",
+        "lead",
         "left",
         "may_be_limit",
         "may_be_previous",
@@ -96,6 +110,7 @@ class Context:
         "right",
         "sentence_ids",
         "span",
+        "tail",
         "word_names",
         "years",
     )  # fmt: skip
@@ -120,6 +135,16 @@ class Context:
             text, start, end = self._region
             self.word_names = _mentioned(text, start, end, self.facts)
         return self.word_names
+
+    @property
+    def told_earlier(self) -> bool:
+        """Whether the words beside the number make it the earlier one: "from 5m", "yesterday's 5m", "昨日为5万"."""
+        return self.previous or bool(_FROM.search(self.before[-40:]))
+
+    @property
+    def told_past(self) -> bool:
+        """The same, and "was 5m", which may as well be today's."""
+        return self.told_earlier or bool(_WAS.search(self.lead))
 
     @property
     def region_text(self) -> str:
@@ -245,6 +270,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         near.sentence_ids = known
         near.all_qualities = all_qualities
         first, last = bounds[i]
+        near.lead, near.tail = text[first:start], text[end:last]
         near.left = words.between(first, start)
         near.right = words.between(end, last)
         own = [*near.left, *near.right]
@@ -383,7 +409,8 @@ def _mentioned(text: str, start: int, end: int, facts: Facts) -> frozenset[str]:
         while at >= 0:
             stop = at + len(name)
             outside = part[at - 1 : at] + part[stop : stop + 1]
-            if not any(one.isalnum() and one.isascii() for one in outside) or not name.isascii():
+            apart = not any(one.isalnum() and one.isascii() for one in outside) or not name.isascii()
+            if apart and not (name in _BOOK and _SUBJECT.match(part, stop)):
                 found.append(name)
                 part = part[:at] + "\x00" * len(name) + part[stop:]
             at = part.find(name, at + 1)

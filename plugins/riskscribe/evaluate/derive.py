@@ -336,6 +336,8 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
     for one, two in permutations(amounts, 2):
         if not two.fact.value or not _comparable(one, two) or not same_time(one, two):
             continue
+        if facts.of_case and one.fact.id == two.fact.id:
+            continue  # the use of a limit and the share of a component are facts; soft by use is nothing
         share = 100.0 * _told(one) / _told(two)
         if not read.states(abs(share)) or (read.sign < 0 < share):
             continue

@@ -46,7 +46,7 @@ from riskscribe.evaluate.numbers import (
 )
 from riskscribe.evaluate.prose import read_words
 from riskscribe.files import validate
-from riskscribe.prompt import thresholds
+from riskscribe.prompt import limit_name, thresholds
 
 _ID = re.compile(ID_PATTERN)
 INSTRUMENT = re.compile(
@@ -76,7 +76,8 @@ class Fact:
     beside: tuple[str, ...] = ()  # other ids beside whose citation it may be told: the horizon of a VaR limit
     trusted: bool = True
     boundaries: tuple[float, ...] = ()  # values that a quote must not be rounded across
-    about: tuple[str, ...] = ()  # names of what it is about: a scenario, a risk factor, the scope of a limit
+    about: tuple[str, ...] = ()  # names of what it is about: a scenario, a risk factor, a limit and its scope
+    of: str = ""  # the id of the line it is a part of: the VaR or the stress of a component
 
     def __post_init__(self):
         unit = (self.unit or "").strip()
@@ -436,13 +437,14 @@ def _facts_of(case: Case) -> list[Fact]:
 def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
     """The numeric fields of one evidence item."""
 
-    about = _about(item)
+    about = _about(item, case)
+    of = getattr(item, "of", "")
 
     def fact(label: str, value: float | None, unit: str = "money", *, currency: str | None = None, **more):
         if value is not None:
             currency = (currency or getattr(item, "currency", None)) if unit in MONEY else None
             yield Fact(
-                id=item.id, label=label, value=bounded(value), unit=unit, currency=currency, about=about, **more
+                id=item.id, label=label, value=bounded(value), unit=unit, currency=currency, about=about, of=of, **more
             )
 
     match item:
@@ -459,9 +461,16 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
                 yield from fact(
                     f"previous {item.measure} utilisation", rules.utilisation_pct(before), role="previous", **share
                 )
-            yield from fact("soft limit as share of hard", 100 * item.soft / item.hard, "percent", role="soft")
-            yield from fact("excess over hard", rules.excess(item) or None, role="excess", **unsigned)
-            yield from fact("reduction to soft", rules.reduction_to_soft(item) or None, role="reduction", **unsigned)
+            yield from fact(
+                f"{item.measure} soft limit as share of hard", 100 * item.soft / item.hard, "percent", role="soft"
+            )
+            yield from fact(f"{item.measure} excess over hard", rules.excess(item) or None, role="excess", **unsigned)
+            yield from fact(
+                f"{item.measure} reduction to soft",
+                rules.reduction_to_soft(item) or None,
+                role="reduction",
+                **unsigned,
+            )
             if item.temporary_increase:
                 yield from fact("temporary increase", item.temporary_increase.amount, **unsigned)
             yield from fact("days open", item.days_open, "days", exact=True)
@@ -473,6 +482,9 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
             yield from fact(f"{item.measure} five days ago", item.five_days_ago, role="previous", **loss)
             yield from fact("standard error", item.standard_error, **loss)
             yield from fact("undiversified", item.undiversified, role="undiversified", **loss)
+            if item.undiversified is not None:
+                saved = item.value - item.undiversified
+                yield from fact(f"{item.measure} diversification effect", saved or None, role="diversification")
             yield from fact("windows", item.windows, "count", exact=True)
             yield from fact("windows in the tail", item.tail_count, "count", exact=True)
         case Component():
@@ -559,9 +571,11 @@ def _numbers_in(text: str) -> tuple[tuple[float, str | None], ...]:
     return tuple(found)
 
 
-def _about(item: Evidence) -> tuple[str, ...]:
+def _about(item: Evidence, case: Case) -> tuple[str, ...]:
     """The names by which prose calls an item."""
-    name = {Limit: "scope", Component: "factor", Stress: "scenario", Counterparty: "name"}.get(type(item))
+    if isinstance(item, Limit):
+        return item.scope, limit_name(item, case.language)
+    name = {Component: "factor", Stress: "scenario", Counterparty: "name"}.get(type(item))
     return (getattr(item, name),) if name else ()
 
 

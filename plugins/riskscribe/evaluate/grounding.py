@@ -21,6 +21,7 @@ from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, 
 from riskscribe.evaluate.infer import infer
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
 from riskscribe.evaluate.prose import cited_ids, cut_ids, lexicon, read_words
+from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.report import Report
 
 __all__ = [
@@ -68,7 +69,7 @@ _LOSS = re.compile(
     r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took) off|short|negative|minus|reduc\w+|cuts?|"
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used in"
     r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*)\b"
-    r"|亏|损失|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字",
+    r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字",
     re.IGNORECASE,
 )
 _LOSES = re.compile(
@@ -76,7 +77,8 @@ _LOSES = re.compile(
 )
 _OFFSETS = re.compile(r"(?:\b(?:offsets|hedges|takes off)|对冲|抵减|抵消)\s?$", re.IGNORECASE)
 _GAINS = re.compile(
-    r"(?:\b(?:gains?|gain of|gained|earns?|earned|makes|made|adds|contributes|profit of|surplus of|positive)"
+    r"(?:\b(?:gains?|gain of|gained|gaining|earns?|earned|earning|makes|made|making|adds|added|adding|contributes"
+    r"|profit of|surplus of|positive)"
     r"|盈利|收益|贡献|盈余)(?:为|了|达)?\s?$",
     re.IGNORECASE,
 )
@@ -91,6 +93,11 @@ _CUES = {
     "undiversified": re.compile(r"undiversified|before diversif|sum of standalone|未分散|分散前", re.IGNORECASE),
     "standalone": re.compile(
         r"\balone\b|stand-?alone|on its own|by itself|undiversified|单独|独立|未分散", re.IGNORECASE
+    ),
+    "diversification": re.compile(
+        r"(?<!un)(?<!after )(?<!before )diversif[^,;#]*#|#[^,;]*\b(?:from|by|through|to|of) diversif"
+        r"|(?<!未)分散(?![后前])[^,，;；#]*#|#[^,，;；]*分散效应",
+        re.IGNORECASE,
     ),
     "coverage": re.compile(r"\bcover|覆盖", re.IGNORECASE),
     "fx": re.compile(r"\b(?:rate|fx)\b|汇率", re.IGNORECASE),
@@ -112,12 +119,32 @@ _ALONE = re.compile(r"(?:\balone|stand-?alone|on its own|单独|独立)[^,;，�
 _FALL_OF = re.compile(
     r"(?:\b(?:drop|fall|decline|decrease|reduction|cut)s? of|(?:损失|降幅|跌幅|减少额)(?:为|是|达))\s?$", re.IGNORECASE
 )
-# a scenario that has a name
-_SCENARIO = re.compile(
-    r"(?<=[a-z,;:]\s)(?!P&L|VaR)[A-Z][a-z]+(?:-[a-z]+)?\b|\b[A-Z][A-Za-z'-]+(?:\s[A-Za-z'-]+){0,3}?\s(?:type|shock|crisis|crash|slump|rally|squeeze|break-up|freeze|panic)\b"
-    r"|[\u4e00-\u9fff]{2,8}(?:型|危机|冲击|崩盘|大跌)|[\u4e00-\u9fff]{4,}(?=亏损)"
+# a difference is told, not the amount itself
+_DIFFERENCE = re.compile(
+    r"(?:\b(?:excess|overrun|headroom|room)\b[^,;]{0,60}\b(?:is|are|of|at|to)\s?(?:about\s)?"
+    r"|\b(?:exceed\w*|over|above|below|under|breach\w*|beyond)\b[^,;]{0,40}\bby\s?(?:about\s)?"
+    r"|(?:高出|低出|超出|超过|低于|高于)(?:了|硬限|软限|限额)?约?|(?:余量|超额|超限额)(?:为|有|达)?约?)$",
+    re.IGNORECASE,
 )
-_PLAIN_STRESS = re.compile("最差|最大|压力|情景|结果|测试|损失|账簿|组合|将会|其中|为|在|中|下|的|Stress|Book")
+# which way a component or a step of the bridge goes
+_RAISES = re.compile(
+    r"\b(?:add(?:s|ed|ing)?|rais(?:es|ed|ing)|increas\w+|push\w*|lift\w*|boost\w*|contribut\w+|g[ai]ves?|brings?|brought"
+    r"|more(?!\sthan)|rise|rose|up)\b|增加|推高|上升|带来|贡献|拉高|抬升|提高|增",
+    re.IGNORECASE,
+)
+_LOWERS = re.compile(
+    r"\b(?:cuts?|cutting|lower\w*|reduc\w+|drop\w*|f[ae]ll\w*|off|offset\w*|hedg\w+|mitigat\w+|decreas\w+|down"
+    r"|less(?!\sthan)|trim\w*|shav\w+)\b|减|抵|压低|下降|降低|对冲|拉低",
+    re.IGNORECASE,
+)
+_LEVEL_OF = re.compile(r"(?:\b(?:to|at|from|is|was)\s(?:about\s)?|[至到为由从])$", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"\s?(?:contribution|component|share|driver)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:without|if|were|would|removing|closing)\b|若|如果|剔除|去掉", re.IGNORECASE)
+# a minus behind these says the same twice: "reduced it by -5m", "使其减少-5万"
+_BY = re.compile(r"\bby\s?$", re.IGNORECASE)
+_EXPIRES = re.compile(
+    r"(?:\b(?:expir\w+|lapses?|until|till|valid)\b|到期|失效|有效期)[^,;，；0-9]{0,12}$", re.IGNORECASE
+)
 _CUE_FAULTS: dict[str, FaultKind] = {"previous": "wrong_period"}
 
 
@@ -156,7 +183,10 @@ def _fault(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | No
         return _Fault(0, f"wrong currency: {fact}", "wrong_currency")
     # beside its own VaR line, "99 %" needs no word that says confidence
     told = fact.role in ("confidence", "horizon") and near.cited is not None and fact.id in near.cited
-    if fact.role in _CUES and not told and not near.says(_CUES[fact.role]):
+    if facts.of_case and fact.role == "previous":  # the past must be said of this number, not of its neighbour
+        if not near.told_past:
+            return _Fault(0, f"is {fact}, which the sentence does not say of it", "wrong_period")
+    elif fact.role in _CUES and not told and not near.says(_CUES[fact.role]):
         kind = _CUE_FAULTS.get(fact.role, "wrong_measure")
         return _Fault(4 if fact.everywhere else 0, f"is {fact}, which the sentence does not say", kind)
     for bound in fact.boundaries:
@@ -214,13 +244,33 @@ def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
     if read.bracketed and fact.signed and fact.role == "value":
         return fact.value > 0  # an accountant's brackets are a minus, "loss of (1.2m)" too
     if read.value < 0:  # "loses -5m" would be a gain
-        return fact.value > 0 or (fact.signed and (loses or bool(_FALL_OF.search(near.before))))
+        twice = loses or bool(_FALL_OF.search(near.before)) or (bool(_BY.search(near.before)) and _moves(near))
+        return fact.value > 0 or (fact.signed and twice)
+    if fact.of and fact.role == "value" and (rises := _rises(near)) is not None and rises != (fact.value > 0):
+        return True
     if fact.role == "text" or not fact.signed:
         return read.sign > 0 and fact.value < 0
     if fact.value > 0:
         negative_by_name = fact.label and _LOSS.search(fact.label)
         return fact.role == "value" and not negative_by_name and (loses or bool(_OFFSETS.search(near.before)))
     return read.sign > 0 or not near.says(_LOSS) or bool(_GAINS.search(near.before))
+
+
+def _moves(near: Context) -> bool:
+    """Whether the words before a number say which way something goes."""
+    return any(one.tag in ("up", "down", "loss", "profit") for one in near.left)
+
+
+def _rises(near: Context) -> bool | None:
+    """Which way the words beside a number say that a part moves the whole; None where they do not."""
+    if _LEVEL_OF.search(near.lead) or _ATTRIBUTE.match(near.tail) or _SUPPOSED.search(near.lead):
+        return None
+    for text, at in ((near.lead, -1), (near.tail, 0)):
+        found = sorted((one.span(), up) for pattern, up in ((_RAISES, True), (_LOWERS, False))
+                       for one in pattern.finditer(text))  # fmt: skip
+        if found:
+            return found[at][1]
+    return None
 
 
 _LIMIT_SAID = frozenset({"limit"})
@@ -236,6 +286,11 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     loose = (
         measures <= _LOOSE or not said.measures or (said.measures <= _LOOSE and not entry.fact.id.startswith("LIM-"))
     )
+    if loose and facts.of_case and near.own_measures and not near.own_measures & said.measures and said.measures:
+        # a limit on stress is none on VaR, and collateral is no exposure, however loosely the words are used elsewhere
+        loose = not (
+            (fact.id.startswith("LIM-") and "exposure" not in near.own_measures) or fact.id.startswith("CPT-")
+        )
     if not loose and not measures & said.measures:
         return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
     qualities = near.qualities
@@ -284,10 +339,14 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
                 return _Fault(0, f"is a limit, the sentence speaks of its use: {fact}", "wrong_measure")
         elif limit is not None and not used and near.limit_leads:
             return _Fault(0, f"is no limit: {fact}", "wrong_measure")
-    if kind == "STR" and fact.role == "value" and not entry.names & near.names:
-        told = _SCENARIO.search(_PLAIN_STRESS.sub(" ", near.region_text))
+    use = kind == "LIM" and fact.role == "value" and "limit" not in entry.meaning.qualities
+    if use and fact.unit != "percent" and _DIFFERENCE.search(near.before):
+        return _Fault(0, f"is no difference, as the sentence says: {fact}", "wrong_measure")
+    stress = kind == "STR" and fact.role in ("value", "previous")
+    if (stress or near.cited is None) and not near.names & facts.names_like("STR-"):
+        told = told_scenario(near.region_text, entry.names if stress else (), strict=not stress)
         if told:
-            return _Fault(0, f"the sentence speaks of {told[0]}: {fact}", "wrong_measure")
+            return _Fault(0, f"the sentence speaks of {told}: {fact}", "wrong_measure")
     return None
 
 
@@ -452,6 +511,8 @@ def _judge_time(read: Read, found: dict, near: Context, facts: Facts) -> Number:
     value = int(read.value)
     for entry in facts.pool_of_times():
         if not near.allows(entry.fact, frozenset()) or not entry.fact.trusted:
+            continue
+        if entry.fact.role == "as_of" and _EXPIRES.search(near.before):
             continue
         told = int(entry.fact.value)
         if entry.fact.unit == "date" and (told == value or _is_part(value, told, read.kind)):

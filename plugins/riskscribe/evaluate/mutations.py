@@ -187,7 +187,13 @@ def scale(gold: Gold, rng: random.Random) -> Edit | None:
 
 def sign(gold: Gold, rng: random.Random) -> Edit | None:
     """A minus before a number whose sentence gives its sign in words, or that cannot be negative."""
-    return _renumbered(gold, rng, "sign", lambda one: rng.choice("-−") + one.text if one.quantity.value else None)
+
+    def change(one: Mention) -> str | None:
+        # a share that is negative may be told with its own sign: "hedges 302.8k (-48.2% of VaR)" is true
+        own = one.quantity.unit == "%" and one.quantity.value < 0
+        return None if own or not one.quantity.value else rng.choice("-−") + one.text
+
+    return _renumbered(gold, rng, "sign", change)
 
 
 def unit(gold: Gold, rng: random.Random) -> Edit | None:

@@ -415,7 +415,7 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     if close and not opened:  # the bracket closes something else
         end = match.end("exponent") if exponent else match.end("digits")
         tail = _NUMBER.match(text[match.start("digits") : end])
-        if tail is None or scale_word or after or unit:
+        if tail is None or scale_word or after or match.lastgroup in UNITS:
             scale, scale_word, after, unit = 1.0, None, None, None
             size, half = bounded(float(clean) * 10.0**power), bounded(0.5 * last)
             step = bounded(10.0 ** (power + zeros))

@@ -138,6 +138,8 @@ def _limit_statements(case: Case, rng: random.Random) -> Iterator[Statement]:
             "The hard limit on {name} is {h}, of which {v} is used [{id}].",
             "{Name} is {v}; the hard limit is {h} [{id}].",
         ]  # fmt: skip
+        if over > 0:  # what is used is no part of a limit that it exceeds
+            shapes = [one for one in shapes if "of which" not in one]
         shape = rng.choice(shapes)
         fill = {"name": name, "Name": capital(name), "id": one.id}
         swapped = {"limit_usage_swapped": [shape.format(v=hard, h=value, **fill)]}

@@ -18,6 +18,7 @@ from riskscribe.case import PREFIX, Backtest, Case, Component, DataQuality, Lang
 from riskscribe.errors import InputError
 from riskscribe.evaluate import hostile
 from riskscribe.evaluate.grounding import Claim, Number, cited_ids, read_report
+from riskscribe.evaluate.numbers import normalise
 from riskscribe.evaluate.parse import parse_report
 from riskscribe.evaluate.text import language_of
 from riskscribe.prompt import amount, utilisation
@@ -458,7 +459,7 @@ def sizes_at(found: Checked, path: str, limit: Limit) -> list[Number]:
 
 def is_size(number: Number, size: float, tolerance_pct: float = 0.0) -> bool:
     """Whether a number is `size`, within the rounding of its digits or `tolerance_pct` percent of it."""
-    match = _DIGITS.search(number.text)
+    match = _DIGITS.search(normalise(number.text))
     written = float(match[0].replace(",", "")) if match else 0.0
     scale = abs(number.value) / written if written else 1.0
     half = 0.5 * 10.0 ** -len(match[1] or "") * scale if match else 0.0
