@@ -184,6 +184,47 @@ def keep_response_logits(module: ModuleType) -> None:
     trainer.compute_loss = compute_loss
 
 
+def add_cpu_keys(module: ModuleType) -> None:
+    """The recipe keys `cpu_kernels` and `dequantize_once`. Upstream: hparams/finetuning_args.py, FinetuningArguments.
+
+    Fields of the class every parser reads, as `answer_schema` is; without the plugin the keys are refused.
+    """
+
+    @dataclass
+    class FinetuningArguments(module.FinetuningArguments):
+        cpu_kernels: bool = field(
+            default=False, metadata={"help": "Train on a CPU with RiskScribe's attention and LoRA layers."}
+        )
+        dequantize_once: bool = field(
+            default=False, metadata={"help": "De-quantize the base once before training on a CPU (RiskScribe)."}
+        )
+
+    # pickled by name
+    FinetuningArguments.__module__, FinetuningArguments.__qualname__ = module.__name__, "FinetuningArguments"
+    module.FinetuningArguments = FinetuningArguments
+
+
+def prepare_for_cpu(module: ModuleType) -> None:
+    """What `cpu_kernels` and `dequantize_once` ask for. Upstream: model/loader.py, load_model calls init_adapter.
+
+    The base is de-quantized after it was quantized: training sees NF4's values, at the cost of its memory.
+    """
+    upstream = module.init_adapter
+
+    @wraps(upstream)
+    def init_adapter(config, model, model_args, finetuning_args, is_trainable):
+        if is_trainable and model.device.type == "cpu":
+            if finetuning_args.dequantize_once and getattr(model, "quantization_method", None):
+                model = model.dequantize()
+            if finetuning_args.cpu_kernels:
+                from riskscribe.lf import kernels
+
+                kernels.install()
+        return upstream(config, model, model_args, finetuning_args, is_trainable)
+
+    module.init_adapter = init_adapter
+
+
 def show_inputs_to_metric(module: ModuleType) -> None:
     """Answers reach the metric with their prompts, sooner (decode.py). Upstream: train/sft/workflow.py, run_sft."""
     upstream = module.run_sft
@@ -282,10 +323,22 @@ ATTACHMENTS = (
         {"gen_loss_plot": ("trainer_log",), "plot_loss": ("save_dictionary", "keys"), "TRAINER_STATE_NAME": ()},
     ),
     Attachment(
+        "llamafactory.hparams.finetuning_args",
+        "recipe keys cpu_kernels and dequantize_once",
+        add_cpu_keys,
+        {"FinetuningArguments": ("loraplus_lr_ratio",)},
+    ),
+    Attachment(
         "llamafactory.hparams.generating_args",
         "recipe key answer_schema",
         guide.add_switch,
         {"GeneratingArguments": ("num_beams",), "GeneratingArguments.to_dict": ("obey_generation_config",)},
+    ),
+    Attachment(
+        "llamafactory.model.loader",
+        "faster training on a CPU",
+        prepare_for_cpu,
+        {"init_adapter": ("config", "model", "model_args", "finetuning_args", "is_trainable")},
     ),
     Attachment(
         "llamafactory.train.callbacks",
