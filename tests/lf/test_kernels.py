@@ -1,4 +1,4 @@
-"""Training steps on a CPU: attention and LoRA layers give upstream's results and gradients, and leave alone the rest."""
+"""Training steps on a CPU: attention and LoRA layers give upstream's results and gradients; the rest is left alone."""
 
 import pytest
 import torch

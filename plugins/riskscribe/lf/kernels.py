@@ -1,11 +1,11 @@
 """A training step on a CPU: causal attention and adapted linear layers with less arithmetic and fewer copies.
 
 - Attention: torch's CPU kernel reaches 40 GFLOP/s of 500 forward and backward. Here blocks of queries meet the keys
-  before them in plain matrix products; nothing above the diagonal is computed, and the probabilities are computed again
-  backward, not kept (as in FlashAttention, arXiv:2205.14135).
-- LoRA: peft casts every layer's input to the adapter's float32, keeps that copy, and adds in float32. Here the adapter's
-  product is added in place in the base's own type, as under autocast; its parameters, gradients and optimizer stay
-  float32.
+  before them in plain matrix products; nothing above the diagonal is computed, and the probabilities are computed
+  again backward, not kept (as in FlashAttention, arXiv:2205.14135).
+- LoRA: peft casts every layer's input to the adapter's float32, keeps that copy, and adds in float32. Here the
+  adapter's product is added in place in the base's own type, as under autocast; its parameters, gradients and
+  optimizer stay float32.
 
 Forward passes without gradients, padded batches, GPUs, dropout, DoRA and biases go the usual way.
 Upstream: transformers integrations/sdpa_attention.py, peft tuners/lora/layer.py (Linear.forward).
@@ -21,7 +21,7 @@ BLOCK = 256
 
 def _blocks(query, key):
     """(first, last, queries, the keys before them) of every block; query heads that share keys lie together."""
-    batch, heads, length, width = query.shape
+    batch, _, length, width = query.shape
     groups = key.shape[1]
     for first in range(0, length, BLOCK):
         last = min(length, first + BLOCK)
