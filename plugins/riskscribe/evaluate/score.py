@@ -443,8 +443,9 @@ def add_text_scores(
         texts = wording.prose(report), wording.prose(gold)
         predicted, right = map(wording.tokens, texts)
         one.bleu, one.rouge_l = wording.bleu(predicted, right), wording.rouge_l(predicted, right)
-        pairs.append(texts)
-        compared.append(one)
+        if model or one.language == "en":  # the sentence model that needs no folder reads English alone
+            pairs.append(texts)
+            compared.append(one)
     if similarity or model:
         for one, value in zip(compared, wording.similarity(pairs, model), strict=True):
             one.similarity = value
@@ -490,7 +491,7 @@ def score_run(
         predictions: {case_id, predict} a line, or LLaMA-Factory's generated_predictions.jsonl.
         out: folder for records.jsonl and metrics.json.
         text: also BLEU-4 and ROUGE-L against the gold reports.
-        similarity: also semantic similarity (an extra), with `model` as BERTScore.
+        similarity: also semantic similarity (an extra), of English cases; with `model` as BERTScore, of all.
         model: folder of the encoder for BERTScore.
     """
     rows = with_truth(rows, data)

