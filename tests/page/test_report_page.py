@@ -379,7 +379,8 @@ def test_an_unreadable_answer_shows_the_policy_and_hides_the_raw_text(tmp_path, 
     assert record["model"] is None and record["verified"] is False
     assert record["raw"].startswith('{"risk_level":"low"</details>')
     text = plain(html)
-    assert f"{words['unreadable']}line 1, column 20: not JSON" in text
+    reason = {"en": "line 1, column 20: not JSON", "zh": "第 1 行第 20 列：不是 JSON"}[language]
+    assert f"{words['unreadable']}{reason}" in text
     assert words["levels"][one.report.risk_level] in text and words["yes"] in text
     tags = Tags(html)
     assert "details" in tags.tags and html.count("<script") == 2

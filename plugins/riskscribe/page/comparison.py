@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from riskscribe.case import Language
 from riskscribe.files import write_json, write_text
 from riskscribe.page.comparison_words import OUTCOME_SHAPES, WORDS
+from riskscribe.page.messages import say
 from riskscribe.page.render import html_page, markdown_page, visible
 from riskscribe.page.words import WORDS as REPORT_WORDS
 
@@ -99,6 +100,10 @@ class View:
 
     def slice(self, name: str) -> str:
         return self.words["slices_names"].get(name, name)
+
+    def message(self, text: str) -> str:
+        """What verification says, in the page's language."""
+        return say(text, self.language)
 
     def code(self, code: str) -> str:
         """A finding's kind in words."""

@@ -15,11 +15,12 @@ from typing import Any
 from markupsafe import Markup
 
 from riskscribe import policy as rules
-from riskscribe.case import Case, Evidence, Limit
+from riskscribe.case import Case, Evidence, Language, Limit
 from riskscribe.files import write_json, write_text
 from riskscribe.page.beside import Beside, Finding, Item, Mark, Said, names_of
 from riskscribe.page.bridge import morning
 from riskscribe.page.cite import citer
+from riskscribe.page.messages import in_language, say
 from riskscribe.page.render import Markdown, escape_markdown, html_page, markdown_page, visible
 from riskscribe.page.words import MARK_SHAPES, STATUS_SHAPES, WARN
 from riskscribe.policy import Policy
@@ -80,7 +81,7 @@ def render_report(
     policy = policy or rules.default_policy()
     case = rules.annotate(case)
     official = rules.assess(case, policy)
-    view = Beside(case, report, official, findings, policy, yesterday)
+    view = Beside(case, report, official, in_language(findings, case.language), policy, yesterday)
     # the sections come first because they find the differences
     values = _sections(view) | {"morning": morning(case, official, yesterday, policy)}
     understated = view.differences.understated
@@ -211,7 +212,7 @@ def _script(view: Beside, record: dict[str, Any]) -> dict[str, Any]:
         "answer_hash": envelope["answer_hash"],
         "open": str(envelope.get("status", "draft")) in OPEN,
         "readable": view.report is not None,
-        "items": [_item(one, words) for one in view.items.values()],
+        "items": [_item(one, words, view.case.language) for one in view.items.values()],
         "lines": {one.id: view.facts_of(one) for one in view.case.evidence},
         "notes": [one.id for one in view.case.evidence if one.kind == "note"],
         "words": words,
@@ -223,15 +224,15 @@ def _script(view: Beside, record: dict[str, Any]) -> dict[str, Any]:
     return {"script": Markup(code), "script_hash": digest, "data": Markup(text)}
 
 
-def _item(item: Item, words: dict) -> dict[str, Any]:
+def _item(item: Item, words: dict, language: Language) -> dict[str, Any]:
     numbers = [
         {
             "text": visible(one.text),
             "bad": one.verdict in ("unsupported", "contradicted"),
             "says": words["verdicts"][one.verdict].format(
                 evidence=", ".join(one.evidence),
-                operation=getattr(one, "operation", None) or "",
-                reason=visible(one.reason or ""),
+                operation=say(getattr(one, "operation", None) or "", language),
+                reason=visible(say(one.reason or "", language)),
             ),
         }
         for one in item.told
@@ -257,7 +258,8 @@ def _said_words(cite: Callable, mark_words: Callable, words: dict) -> Callable[[
         text = f"{WARN} " * bool(one.findings) + label + words["between"].join(sentences)
         text += f" {cite(one.more)}" if one.more else ""
         text += f" {mark_words([one.mark])}" if one.mark else ""
-        found = "".join(f" **({WARN} {escape_markdown(f'{each.code}: {each.message}')})**" for each in one.findings)
+        told = [f"{words['codes'].get(each.code, each.code)}{words['colon']}{each.message}" for each in one.findings]
+        found = "".join(f" **({WARN} {escape_markdown(each)})**" for each in told)
         return Markdown(text + found)
 
     return told
