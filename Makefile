@@ -37,7 +37,7 @@ serve: setup ## the tuned model on 127.0.0.1:8000 (needs RISKSCRIBE_API_KEY)
 
 board: setup ## LLaMA Board on 127.0.0.1:7860 with our datasets
 	@$(BIN)/riskscribe run data $(JOB)
-	@$(BIN)/riskscribe board
+	@$(BIN)/riskscribe board $(JOB)
 
 test: setup ## the tests, under 10 minutes
 	$(BIN)/python -m pytest

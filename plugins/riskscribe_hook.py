@@ -19,11 +19,20 @@ MODULES = frozenset(
         "llamafactory.extras.ploting",
         "llamafactory.hparams.finetuning_args",
         "llamafactory.hparams.generating_args",
+        "llamafactory.hparams.model_args",
         "llamafactory.model.loader",
         "llamafactory.train.callbacks",
         "llamafactory.train.sft.metric",
         "llamafactory.train.sft.trainer",
         "llamafactory.train.sft.workflow",
+        "llamafactory.webui.chatter",
+        "llamafactory.webui.common",
+        "llamafactory.webui.components.data",
+        "llamafactory.webui.components.eval",
+        "llamafactory.webui.control",
+        "llamafactory.webui.engine",
+        "llamafactory.webui.interface",
+        "llamafactory.webui.runner",
     )
 )
 

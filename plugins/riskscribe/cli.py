@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -502,18 +501,29 @@ def serve_model(port: int, model: str, profile: str) -> None:
 
 @main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
-def board(port: int) -> None:
-    """Open LLaMA Board on 127.0.0.1 with our datasets listed; its files go to exports/board."""
+@job_options
+def board(port: int, model: str, profile: str) -> None:
+    """Open LLaMA Board on 127.0.0.1 with our datasets, models and recipes; its files go to exports/board."""
+    from riskscribe.release import serve
     from riskscribe.stages import environment, llamafactory_cli
 
-    folder = Path("exports/board")
+    serve.ensure_free(port)
+    opens = f"{job(model, profile).settings and model}-{profile}"
+    folder, command = Path("exports/board"), llamafactory_cli()
     folder.mkdir(parents=True, exist_ok=True)
-    link = folder / "data"  # Board reads `data` under its working folder
-    if not link.exists():
-        link.symlink_to(Path("../../dataset_info"), target_is_directory=True)
-    settings = environment(GRADIO_SERVER_NAME="127.0.0.1", GRADIO_SERVER_PORT=str(port), GRADIO_ANALYTICS_ENABLED="0")
-    click.echo(f"http://127.0.0.1:{port}", err=True)
-    sys.exit(subprocess.run([llamafactory_cli(), "webui"], cwd=folder, env=settings, check=False).returncode)
+    settings = {
+        "RISKSCRIBE_BOARD": str(folder),
+        "RISKSCRIBE_BOARD_OPENS": opens,
+        # Board starts trainings as `llamafactory-cli`, by its name alone
+        "PATH": os.pathsep.join([str(Path(command).parent), os.environ.get("PATH", os.defpath)]),
+        "GRADIO_SERVER_NAME": serve.HOST,
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_SHARE": "0",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str((folder / "cache" / "gradio").absolute()),
+    }
+    click.echo(f"http://{serve.HOST}:{port} opens with {opens} (stop with Ctrl-C)", err=True)
+    os.execve(command, [command, "webui"], environment(**settings))
 
 
 @main.command("doctor")

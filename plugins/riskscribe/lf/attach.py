@@ -16,7 +16,7 @@ from types import ModuleType
 
 import numpy as np
 
-from riskscribe.lf import api, decode, guide, live
+from riskscribe.lf import api, board, decode, guide, live
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
@@ -335,6 +335,12 @@ ATTACHMENTS = (
         {"GeneratingArguments": ("num_beams",), "GeneratingArguments.to_dict": ("obey_generation_config",)},
     ),
     Attachment(
+        "llamafactory.hparams.model_args",
+        "LLaMA Board: no remote code",
+        board.refuse_remote_code,
+        {"ModelArguments": ("trust_remote_code",), "ModelArguments.__post_init__": ()},
+    ),
+    Attachment(
         "llamafactory.model.loader",
         "faster training on a CPU",
         prepare_for_cpu,
@@ -378,5 +384,75 @@ ATTACHMENTS = (
     ),
     Attachment(
         "llamafactory.train.sft.workflow", "live evaluation's settings", live.read_settings, {"run_sft": _RUN_SFT}
+    ),
+    Attachment(
+        "llamafactory.webui.chatter",
+        "LLaMA Board: a case is asked as the model learned it",
+        board.chat_as_trained,
+        {
+            "WebChatModel.append": ("chatbot", "messages", "role", "query", "escape_html"),
+            "WebChatModel.stream": ("chatbot", "messages", "lang", "system"),
+            "_format_response": ("text", "lang", "escape_html", "thought_words"),
+        },
+    ),
+    Attachment(
+        "llamafactory.webui.common",
+        "LLaMA Board: our data, models and folders",
+        board.keep_together,
+        {
+            "DEFAULT_DATA_DIR": (),
+            "DEFAULT_SAVE_DIR": (),
+            "DEFAULT_CACHE_DIR": (),
+            "DEFAULT_CONFIG_DIR": (),
+            "SUPPORTED_MODELS": (),
+            "DEFAULT_TEMPLATE": (),
+            "DownloadSource.DEFAULT": (),
+            "save_config": ("lang", "model_name"),
+            "_clean_cmd": ("args",),
+        },
+    ),
+    Attachment(
+        "llamafactory.webui.components.data",
+        "LLaMA Board: rows as the model reads them",
+        board.preview_rows,
+        {
+            "get_preview": ("dataset_dir", "dataset", "page_index"),
+            "_load_data_file": ("file_path",),
+            "DATA_CONFIG": (),
+        },
+    ),
+    Attachment(
+        "llamafactory.webui.components.eval",
+        "LLaMA Board: presets for evaluation",
+        board.add_eval_presets,
+        {"create_eval_tab": ("engine",)},
+    ),
+    Attachment(
+        "llamafactory.webui.control",
+        "LLaMA Board: adapters that recipes trained",
+        board.offer_adapters,
+        {"list_checkpoints": ("model_name", "finetuning_type"), "PEFT_METHODS": ()},
+    ),
+    Attachment(
+        "llamafactory.webui.engine",
+        "LLaMA Board: opens with the recipes",
+        board.open_with_recipes,
+        {"Engine.resume": (), "Engine._update_component": ("input_dict",), "load_config": ()},
+    ),
+    Attachment(
+        "llamafactory.webui.interface",
+        "LLaMA Board: nothing from elsewhere",
+        board.ask_nobody_else,
+        {"create_ui": (), "CSS": ()},
+    ),
+    Attachment(
+        "llamafactory.webui.runner",
+        "LLaMA Board: presets, greedy evaluation, workers",
+        board.obey_recipes,
+        {
+            "Runner._parse_train_args": ("data",),
+            "Runner._parse_eval_args": ("data",),
+            "ALERTS": (),
+        },
     ),
 )
