@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from riskscribe.case import Case
 from riskscribe.errors import InputError
-from riskscribe.evaluate.grounding import cited_ids, facts_of, ground_batch, ground_report, ground_text, read_facts
+from riskscribe.evaluate.grounding import (
+    cited_ids,
+    facts_of,
+    ground_batch,
+    ground_report,
+    ground_text,
+    read_facts,
+    text_claims,
+)
 from riskscribe.report import Report
 
 TRUTH = yaml.safe_load(Path(__file__).with_name("grounding_truth.yaml").read_text(encoding="utf-8"))
@@ -369,3 +377,23 @@ def test_batch():
 def test_a_bad_row_is_named(row, says):
     with pytest.raises(InputError, match=says):
         list(ground_batch([("f: line 4", row)]))
+
+
+SENTENCES = yaml.safe_load(Path(__file__).with_name("case_sentences.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("case_id", "right", "text"),
+    [
+        (name, kind == "holds", text)
+        for name, kinds in SENTENCES.items()
+        for kind, texts in kinds.items()
+        for text in texts
+    ],
+)
+def test_sentences_on_a_case_in_other_words(frozen, case_id, right, text):
+    case = next(row.case for row in frozen("val") if row.case.case_id == case_id)
+    facts = facts_of(case)
+    found = [(one.text, one.reason) for one in ground_text(text, facts) if one.verdict == "unsupported"]
+    found += [(one.text, one.reason) for one in text_claims(text, facts) if one.verdict == "contradicted"]
+    assert (not found) == right, found

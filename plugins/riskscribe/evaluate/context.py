@@ -67,6 +67,7 @@ _FROM = re.compile(
     r"(?:\s|about|around|roughly|nearly|some|大?约|近|逾|超|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
     re.IGNORECASE,
 )
+_OF_DAY = re.compile(r"\s?(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))", re.IGNORECASE)
 _WAS = re.compile(r"\b(?:was|were|been)\b", re.IGNORECASE)
 # the book as the subject of a sentence is no name of a limit: "the book is at high risk"
 _BOOK = ("book", "账簿")
@@ -139,7 +140,7 @@ class Context:
     @property
     def told_earlier(self) -> bool:
         """Whether the words beside the number make it the earlier one: "from 5m", "yesterday's 5m", "昨日为5万"."""
-        return self.previous or bool(_FROM.search(self.before[-40:]))
+        return self.previous or bool(_FROM.search(self.before[-40:]) or _OF_DAY.match(self.after))
 
     @property
     def told_past(self) -> bool:

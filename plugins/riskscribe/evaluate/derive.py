@@ -4,6 +4,7 @@ A word must say so (rose by, total, of which, share, times; 增加, 合计, 占,
 comparable: the same unit and currency, the same line at two times for a change, the same time for a share.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import combinations, permutations
 from typing import NamedTuple
@@ -206,6 +207,8 @@ def _candidates(
             yield from _percent_sums(read, near, pool, ids)
         if tags & _MOVES:
             yield from _changes(read, near, facts, pool, tags, ids, relative=True)
+        if facts.of_case and tags & {"beyond", "short", "change"}:
+            yield from _gaps(read, near, facts, [one for one in pool if _is_rate_limit(one)], ids, tags, sentence)
         if not near.moves_by and (tags & {"share", "times"} or near.measures & _QUOTIENTS.keys()):
             yield from _parts(read, near, facts, pool, ids, sentence)
     elif unit in ("points", "bp"):
@@ -248,7 +251,17 @@ def _fits(read: Read, one: Entry) -> bool:
         return False
     if read.unit in ("points", "bp"):
         return fact.unit in ("percent", "bp")
+    if read.unit == "percent":  # of a limit that is told in percent
+        return fact.unit == "percent" and fact.role in ("value", "soft")
+    if read.unit in MONEY - {"money"} and fact.unit in MONEY:
+        return fact.unit == read.unit
     return fact.unit in (None, "count", "index") or fact.unit in MONEY
+
+
+def _is_rate_limit(entry: Entry) -> bool:
+    """Whether an entry is the use or the bound of a limit in percent, whose differences are told in percent too."""
+    fact = entry.fact
+    return fact.id.startswith("LIM-") and fact.unit == "percent" and fact.role in ("value", "soft")
 
 
 def _speaks_of(near: Context, entry: Entry, facts: Facts) -> bool:
@@ -276,6 +289,8 @@ def _changes(
             if not plain or (a and b and not a & b) or (one.names and two.names and not one.names & two.names):
                 continue
         if not _speaks_of(near, one, facts):
+            continue
+        if facts.of_case and not _is_of_day(one, two, near):
             continue
         earlier, later = sorted((one, two), key=when)
         ordered = when(earlier)[0] != when(later)[0]
@@ -307,6 +322,19 @@ def _changes(
                 yield Derived(what, evidence, told)
             else:
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
+
+
+YESTERDAY = re.compile(r"\byesterday|\b(?:day before|previous day|prior day)\b|昨|前一日|上日", re.IGNORECASE)
+_AGO = re.compile(r"\b(?:days?|week)\s(?:ago|earlier)\b|[天日周]前|一周", re.IGNORECASE)
+
+
+def _is_of_day(one: Entry, two: Entry, near: Context) -> bool:
+    """Whether the values of a case are of the days that a change is told between: yesterday's but where others are."""
+    ago = any(entry.fact.label.endswith("ago") for entry in (one, two))
+    here = f"{near.lead}#{near.tail}"
+    if _AGO.search(here):
+        return ago
+    return not ago or (not YESTERDAY.search(here) and near.says(_AGO))
 
 
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
@@ -469,8 +497,11 @@ def _gaps(
             room = ("limit" in one.meaning.qualities) != ("limit" in two.meaning.qualities)
             if not pairs and not named and not (one.meaning.measures & two.meaning.measures and room):
                 continue
-        elif facts.of_case and one.fact.id != two.fact.id and one.fact.role != two.fact.role:
-            continue
+        elif facts.of_case and one.fact.id != two.fact.id:
+            kinds = {entry.fact.id.partition("-")[0] for entry in (one, two)}
+            # a step of the bridge or a component is no level that another line could be above
+            if one.fact.role != two.fact.role or (len(kinds) > 1 and kinds & {"CHG", "CMP"}):
+                continue
         what = f"difference of {one.fact} and {two.fact}"
         places = _place(one, two, sentence), _place(two, one, sentence)
         told = {entry.order for entry in _quoted(facts, sentence)}
@@ -509,6 +540,8 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
         fact, said = one.fact, one.meaning
         if fact.exact or not fact.trusted or fact.everywhere or fact.role != "value" or "total" in one.names:
             continue
+        if fact.id.startswith("LIM-"):
+            continue  # limits and their uses are no parts of a whole
         if not (fact.unit in (None, "count") or fact.unit in MONEY):
             continue
         key = (

@@ -16,7 +16,7 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
-from riskscribe.evaluate.derive import derive
+from riskscribe.evaluate.derive import YESTERDAY, derive
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, read_facts
 from riskscribe.evaluate.infer import infer
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
@@ -68,7 +68,7 @@ class Number(BaseModel):
 _LOSS = re.compile(
     r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took) off|short|negative|minus|reduc\w+|cuts?|"
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used in"
-    r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*)\b"
+    r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing))\b"
     r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字",
     re.IGNORECASE,
 )
@@ -90,7 +90,9 @@ _CUES = {
         re.IGNORECASE,
     ),
     "soft": re.compile(r"\b(?:soft|threshold|warning|trigger)|软限|预警|阈值", re.IGNORECASE),
-    "undiversified": re.compile(r"undiversified|before diversif|sum of standalone|未分散|分散前", re.IGNORECASE),
+    "undiversified": re.compile(
+        r"undiversified|before diversif|sum of (?:the )?standalone|standalone sum|未分散|分散前", re.IGNORECASE
+    ),
     "standalone": re.compile(
         r"\balone\b|stand-?alone|on its own|by itself|undiversified|单独|独立|未分散", re.IGNORECASE
     ),
@@ -137,13 +139,17 @@ _LOWERS = re.compile(
     r"|less(?!\sthan)|trim\w*|shav\w+)\b|减|抵|压低|下降|降低|对冲|拉低",
     re.IGNORECASE,
 )
+_LOWERS_HERE = re.compile(
+    rf"(?:{_LOWERS.pattern})(?:\s?(?:了|VaR|ES|it|压力损失|损失|风险|(?:the\s)?(?:worst\s)?(?:stress\s)?loss))?(?:\sby)?\s?$",
+    re.IGNORECASE,
+)
 _LEVEL_OF = re.compile(r"(?:\b(?:to|at|from|is|was)\s(?:about\s)?|[至到为由从])$", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\s?(?:contribution|component|share|driver)\b", re.IGNORECASE)
 _SUPPOSED = re.compile(r"\b(?:without|if|were|would|removing|closing)\b|若|如果|剔除|去掉", re.IGNORECASE)
 # a minus behind these says the same twice: "reduced it by -5m", "使其减少-5万"
 _BY = re.compile(r"\bby\s?$", re.IGNORECASE)
 _EXPIRES = re.compile(
-    r"(?:\b(?:expir\w+|lapses?|until|till|valid)\b|到期|失效|有效期)[^,;，；0-9]{0,12}$", re.IGNORECASE
+    r"(?:\b(?:expir\w+|lapses?|until|till|valid)\b|到期|失效|有效期)[^,;，；0-9]{0,12}$|\bby\s?$", re.IGNORECASE
 )
 _CUE_FAULTS: dict[str, FaultKind] = {"previous": "wrong_period"}
 
@@ -184,7 +190,7 @@ def _fault(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | No
     # beside its own VaR line, "99 %" needs no word that says confidence
     told = fact.role in ("confidence", "horizon") and near.cited is not None and fact.id in near.cited
     if facts.of_case and fact.role == "previous":  # the past must be said of this number, not of its neighbour
-        if not near.told_past:
+        if not near.told_past or (fact.label.endswith("ago") and YESTERDAY.search(f"{near.lead}#{near.tail}")):
             return _Fault(0, f"is {fact}, which the sentence does not say of it", "wrong_period")
     elif fact.role in _CUES and not told and not near.says(_CUES[fact.role]):
         kind = _CUE_FAULTS.get(fact.role, "wrong_measure")
@@ -218,7 +224,8 @@ def _unit_fits(read: Read, entry: Entry) -> bool:
         return unit == "percent" and (not entry.fact.label or _is_points(entry) or not _is_level(entry))
     if written == "index":
         return unit in (None, "count")
-    return unit is None and written != "percent"
+    # a shock in the name of a scenario is no multiple
+    return unit is None and written != "percent" and not (written == "ratio" and entry.fact.role == "text")
 
 
 def _is_points(entry: Entry) -> bool:
@@ -244,9 +251,13 @@ def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
     if read.bracketed and fact.signed and fact.role == "value":
         return fact.value > 0  # an accountant's brackets are a minus, "loss of (1.2m)" too
     if read.value < 0:  # "loses -5m" would be a gain
-        twice = loses or bool(_FALL_OF.search(near.before)) or (bool(_BY.search(near.before)) and _moves(near))
+        # of a stress "loss of -6m" is loose but plain; of anything else it says the minus twice
+        falls = not fact.id.startswith("STR-") and bool(_FALL_OF.search(near.before))
+        twice = loses or falls or (bool(_BY.search(near.before)) and _moves(near))
+        twice = twice or (_is_part(fact) and bool(_LOWERS_HERE.search(near.lead)))
         return fact.value > 0 or (fact.signed and twice)
-    if fact.of and fact.role == "value" and (rises := _rises(near)) is not None and rises != (fact.value > 0):
+    told = (_is_part(fact) and fact.role == "value") or fact.role == "diversification"
+    if told and (rises := _rises(near)) is not None and rises != (fact.value > 0):
         return True
     if fact.role == "text" or not fact.signed:
         return read.sign > 0 and fact.value < 0
@@ -254,6 +265,11 @@ def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
         negative_by_name = fact.label and _LOSS.search(fact.label)
         return fact.role == "value" and not negative_by_name and (loses or bool(_OFFSETS.search(near.before)))
     return read.sign > 0 or not near.says(_LOSS) or bool(_GAINS.search(near.before))
+
+
+def _is_part(fact: Fact) -> bool:
+    """Whether a positive amount raises the risk: a component, a step of VaR. One of a P&L or a short limit may not."""
+    return fact.id.startswith("CMP-") or (fact.id.startswith("CHG-") and fact.of.startswith("VAR-"))
 
 
 def _moves(near: Context) -> bool:
@@ -515,7 +531,7 @@ def _judge_time(read: Read, found: dict, near: Context, facts: Facts) -> Number:
         if entry.fact.role == "as_of" and _EXPIRES.search(near.before):
             continue
         told = int(entry.fact.value)
-        if entry.fact.unit == "date" and (told == value or _is_part(value, told, read.kind)):
+        if entry.fact.unit == "date" and (told == value or _is_part_of(value, told, read.kind)):
             return Number(**found, verdict="quoted", evidence=[entry.fact.id])
         if entry.fact.unit != "date" and read.kind == "year" and told == value:
             return Number(**found, verdict="quoted", evidence=[entry.fact.id])
@@ -528,7 +544,7 @@ def _judge_time(read: Read, found: dict, near: Context, facts: Facts) -> Number:
     return Number(**found, verdict="ignored", reason="time")
 
 
-def _is_part(value: int, told: int, kind: str) -> bool:
+def _is_part_of(value: int, told: int, kind: str) -> bool:
     """Whether a year, a month or a day without its year is part of the date yyyymmdd."""
     if kind == "year":
         return told // 10000 == value

@@ -7,7 +7,7 @@ the name of a scenario stands: under X, X hurts most, 情景X, X情景, 出自X.
 import re
 from collections.abc import Iterable
 
-_KINDS = r"(?:type|shock|crisis|crash|slump|rally|squeeze|break-up|breakup|freeze|panic|scenario)"
+_KINDS = r"(?:type|shock|crisis|crash|slump|rally|squeeze|break-up|breakup|freeze|panic)"
 _NAMED = re.compile(rf"\b[A-Z][\w'’-]*(?:\s[\w'’-]+){{0,3}}?\s{_KINDS}\b")
 _UNDER = re.compile(
     r"\b(?:[Uu]nder|[Ii]n)\s(?P<name>[A-Z][\w'’-]*(?:\s[\w'’-]+){0,3}?),?\s(?:the|our|this)\s(?:book|portfolio|desk)\b"
@@ -18,6 +18,7 @@ _SUBJECT = re.compile(
     r"\s(?:hurts?|would\s(?:lose|cost|take)|loses?|costs?|hits?)\b"
 )
 _INSIDE = re.compile(r"(?<=[a-z,;:]\s)(?P<name>(?!P&L|VaR)[A-Z][a-z]+(?:-[a-z]+)?(?:\s[a-z]{3,})?)\b")
+_OPENS = re.compile(r"(?:In|Under|The|A|An|This|That|Our|Its|It|At|On|With|For|If|As|Were|Should|When|Even)\s")
 _PLAIN = re.compile(
     r"\b(?:the|a|an|it|this|that|its|our|every|no|all|each|stress\w*|scenarios?|book|portfolio|desk|loss\w*|var|p&l|under|in|with"
     r"|worst|risk|type|shock|market)\b",
@@ -47,9 +48,17 @@ def told_scenario(text: str, own: Iterable[str] = (), strict: bool = False) -> s
         strict: only where nothing but a scenario is named so: "under X shock the book", "X情景".
     """
     names = list(own)
+    known = [set(name.replace("-", " ").split()) for name in names]
     for told in _english(text, strict):
+        while _OPENS.match(told):
+            told = told.partition(" ")[2]
         words = set(_PLAIN.sub(" ", told).lower().replace("-", " ").split())
-        if words and not any(words <= set(name.replace("-", " ").split()) for name in names):
+        kinds = set(re.findall(_KINDS, told.lower()))
+        if (
+            told[:1].isupper()
+            and words
+            and not any(kinds <= one and 2 * len(words & one) >= len(words) for one in known)
+        ):
             return told
     for told in _chinese(text, strict):
         if not any(told in name for name in names):
