@@ -53,7 +53,7 @@ def test_both_pages_show_verdict_rule_and_provenance(pages, comparison):
             for part in ("verdict", "split", "slices", "examples", "failures", "missing", "seeds"):
                 assert words[part] in plain, part
             assert "None" not in page and not re.search(r"\bnan\b", page)
-    assert "Tuned is better than Base with two examples on fatal_error_free (English): +45.8 points" in text(
+    assert "Tuned is better than Base with two examples on “Free of fatal errors” (English): +45.8 points" in text(
         pages, "comparison.html"
     )
     assert "微调模型优于基础模型（两个示例）" in text(pages, "comparison.zh.html")

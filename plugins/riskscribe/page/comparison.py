@@ -98,6 +98,12 @@ class View:
         }
         return self.words["metrics"].get(key) or name or names.get(key, key)
 
+    def sentence(self, verdict: dict[str, Any]) -> str:
+        """A verdict in one sentence, the metric by its name."""
+        name = self.metric(verdict["metric"])
+        named = name if self.language == "zh" else f"“{name}”"  # the Chinese sentence quotes it itself
+        return verdict["sentence"][self.language].replace(verdict["metric"], named)
+
     def slice(self, name: str) -> str:
         return self.words["slices_names"].get(name, name)
 
@@ -140,7 +146,7 @@ class View:
         return value, interval, self.words["join"].join(counts)
 
     def p(self, value: float | None) -> str:
-        return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+        return "–" if value is None else "<\u00a00.001" if value < 0.001 else f"{value:.3f}"
 
     def reading(self, row: dict[str, Any]) -> str:
         """What a difference shows: a direction only where the interval leaves out zero and the test agrees."""
@@ -319,6 +325,8 @@ def _panel(axes: Any, title: str, rows: list[dict[str, Any]], view: View) -> Non
         place = {"transform": axes.get_yaxis_transform(), "verticalalignment": "center", "fontsize": 10}
         axes.text(1.03, y, text, **place)
     labels = [visible(view.metric(one["metric"], one["name"])) for one in rows]
+    if view.language == "zh":  # a long one would leave the plot; what it says in brackets stands in the table
+        labels = [one if len(one) <= 16 else one.split("（")[0] for one in labels]
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.06)

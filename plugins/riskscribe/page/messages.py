@@ -15,12 +15,17 @@ from riskscribe.prompt import ISSUES, MEASURES
 _FIELD = re.compile(r"\{(\w+)\}")
 # a fact as grounding tells it: id, label (words, brackets too), and its value in brackets
 _FACT = re.compile(r"([A-Za-z]{1,4}-[0-9A-Za-z]+)(?:(?! \([-0-9]).)* \(([-0-9][^()]*)\)", re.DOTALL)
+# words of the schema, as a page writes them
+_CODE = re.compile(r"\b(?:reduce_exposure|review_approval|confirm_data|no_action|breach_within_approved_excess)\b")
+_UNITS = {"bp": "/bp", "vol_point": "/vol"}
+_UNIT = re.compile(r" money_per_(bp|vol_point)\b")
 _LONGEST = 1000  # a message that quotes more is not looked at: what it says stands at its beginning
 
 
 def say(message: str, language: Language) -> str:
-    """A message of verification or grounding in `language`; as it is where no Chinese is known for it."""
-    return message if language == "en" else _chinese(message) or message
+    """A message of verification or grounding in `language`; in English where no Chinese is known for it."""
+    english = _UNIT.sub(lambda found: _UNITS[found[1]], _CODE.sub(lambda found: found[0].replace("_", " "), message))
+    return english if language == "en" else _chinese(message) or english
 
 
 def in_language(findings: Sequence[Any], language: Language) -> list[Any]:

@@ -190,7 +190,7 @@ def _edit_words(view: Beside, edit: dict[str, Any]) -> tuple[str, str, str, str]
     if edit.get("sentence") is not None:
         place = words["review"]["sentence"].format(place=place, n=edit["sentence"] + 1)
     change = words["review"]["changes"].get(edit.get("change"), str(edit.get("change")))
-    return place, change, _plain(edit.get("before")), _plain(edit.get("after"))
+    return place, change, _plain(edit.get("before"), words), _plain(edit.get("after"), words)
 
 
 @cache
@@ -286,12 +286,13 @@ def _envelope(record: dict[str, Any], words: dict) -> list[tuple[str, str]]:
     if shown.get("status") in words["states"]:
         shown["status"] = words["states"][shown["status"]]
     keys = [*(one for one in fields if one in shown), *(one for one in shown if one not in fields)]
-    return [(fields.get(one, one.replace("_", " ")), _plain(shown[one])) for one in keys]
+    return [(fields.get(one, one.replace("_", " ")), _plain(shown[one], words)) for one in keys]
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, words: dict) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
+        parts = [f"{words['fields'].get(key, key)} {_plain(one, words)}" for key, one in value.items()]
+        return words["comma"].join(parts)
     if isinstance(value, list | tuple):
-        return ", ".join(_plain(one) for one in value)
+        return words["comma"].join(_plain(one, words) for one in value)
     return "–" if value is None else str(value)
