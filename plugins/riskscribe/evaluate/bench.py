@@ -36,32 +36,35 @@ ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "datasets" / "risk_report" / "v1"
 PLANTED = ROOT / "tests" / "evaluate" / "planted"
 OUT = ROOT / "exports" / "bench_grounding"
-SPLITS = {"dev": ["train.parquet"], "held_out": ["val.jsonl", "test.jsonl"]}
-DEV_ROWS = 400  # of the training split, spread over it
+SPLITS = {"dev": ["train.parquet"], "held_out": ["val.jsonl", "test.jsonl"], "fresh": ["train.parquet"]}
+# of the training split, spread over it: dev and fresh have no row in common, and fresh draws its edits by another seed
+TRAIN_ROWS = 400
+FIRST_ROW = {"dev": 0, "fresh": 2}
+SEEDS = {"dev": SEED, "held_out": SEED, "fresh": SEED + 1}
 # faults a kind and language; of the fewer harmless kinds a third more each, so that there are as many edits
-PER_KIND = {"dev": 20, "held_out": 45}
+PER_KIND = {"dev": 20, "held_out": 90, "fresh": 90}
 PROSE = ("summary", "key_drivers.", "limitations.", "assumptions.", "recommended_actions.")
 COMMAND = "make bench-grounding"
 
 
-def load_golds(names: Iterable[str]) -> list[Gold]:
-    """Cases and gold reports of split files of dataset v1."""
+def load_golds(names: Iterable[str], first: int = 0) -> list[Gold]:
+    """Cases and gold reports of split files of dataset v1; of the training split a sample from row `first` on."""
     golds = []
     for name in names:
-        for i, row in enumerate(_read_split(DATA / name), start=1):
+        for i, row in enumerate(_read_split(DATA / name, first), start=1):
             where = f"{name}: row {i}"
             case, report = (parse_json(row[field], where) for field in ("case", "report"))
             golds.append(Gold(validate(Case, case, where), validate(Report, report, where)))
     return golds
 
 
-def _read_split(path: Path) -> list[dict[str, str]]:
+def _read_split(path: Path, first: int) -> list[dict[str, str]]:
     if path.suffix == ".jsonl":
         return read_lines(path)
     from pyarrow import parquet
 
     rows = parquet.read_table(path, columns=["case", "report"])
-    return rows.take(list(range(0, rows.num_rows, rows.num_rows // DEV_ROWS))).to_pylist()
+    return rows.take(list(range(first, rows.num_rows, rows.num_rows // TRAIN_ROWS))).to_pylist()
 
 
 def wilson(hits: int, count: int) -> str:
@@ -95,7 +98,7 @@ def _new(found: list[Finding], before: list[Finding]) -> list[Finding]:
 
 
 def draw_edits(
-    golds: list[Gold], per_kind: int, kinds: set[str] | None = None
+    golds: list[Gold], per_kind: int, kinds: set[str] | None = None, seed: int = SEED
 ) -> tuple[list[tuple[str, Gold, Edit]], Counter]:
     """(language, gold, edit) of every kind, faults and harmless, and the tries that did not apply by kind."""
     drawn, skipped = [], Counter()
@@ -106,7 +109,7 @@ def draw_edits(
                 if kinds and kind not in kinds:
                     continue
                 count = per_kind * 4 // 3 if harmless else per_kind
-                found, missed = mutations.draw(own, kind, harmless, count, SEED)
+                found, missed = mutations.draw(own, kind, harmless, count, seed)
                 drawn += [(language, *one) for one in found]
                 skipped[kind] += missed
     return drawn, skipped
@@ -354,14 +357,14 @@ def system_table(records: list[dict[str, Any]], spent: dict[str, float] | None =
 
 def run(part: str, kinds: set[str] | None, per_kind: dict[str, int], counts: bool = True) -> dict[str, Any]:
     """Everything: {records, tables (Markdown by title), figures}."""
-    parts = ["dev", "held_out"] if part == "all" else [part]
+    parts = list(SPLITS) if part == "all" else [part]
     records: list[dict[str, Any]] = []
     shown: dict[str, str] = {}
     figures: dict[str, Any] = {"seed": SEED, "skipped": {}}
     golds: list[Gold] = []
     for name in parts:
-        golds = load_golds(SPLITS[name])
-        drawn, skipped = draw_edits(golds, per_kind[name], kinds)
+        golds = load_golds(SPLITS[name], FIRST_ROW.get(name, 0))
+        drawn, skipped = draw_edits(golds, per_kind[name], kinds, SEEDS[name])
         own = judge_edits(drawn, name)
         records += own
         figures["skipped"][name] = dict(skipped)
@@ -441,10 +444,10 @@ def write_page(path: Path, note: str, shown: dict[str, str]) -> None:
 def main() -> None:
     """Run the benchmark, print its tables and write summary.json and failures.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=["dev", "held_out", "all"], default="all")
+    parser.add_argument("--part", choices=[*SPLITS, "all"], default="all")
     parser.add_argument("--kind", action="append", help="only this kind of fault or edit (may be repeated)")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N failures a kind")
-    parser.add_argument("--per-kind", type=int, help="faults a kind and language (default 20 on dev, 45 on held_out)")
+    parser.add_argument("--per-kind", type=int, help="faults a kind and language (default 20 on dev, 90 else)")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json and failures.jsonl")
     parser.add_argument("--page", type=Path, help="page whose result tables are replaced")
     arguments = parser.parse_args()

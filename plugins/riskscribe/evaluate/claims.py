@@ -393,6 +393,8 @@ _WORST = re.compile(
 def _stresses(text: str, sentence: Sentence, numbers, facts: Facts):
     """Whether the stress that prose calls the worst or the mildest of all is; a component speaks of its own stress."""
     plain = sentence.text
+    if not _WORST.search(plain, sentence.clause.start, sentence.clause.end):
+        return
     for at, group in enumerate(sentence.grouped):
         cited = [one for name in group.ids for one in facts.by_id.get(name, ()) if one.fact.role == "value"]
         lines = {one.fact.id if one.fact.id.startswith("STR-") else one.fact.of for one in cited}

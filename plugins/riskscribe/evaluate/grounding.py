@@ -256,7 +256,7 @@ def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
         twice = loses or falls or (bool(_BY.search(near.before)) and _moves(near))
         twice = twice or (_is_part(fact) and bool(_LOWERS_HERE.search(near.lead)))
         return fact.value > 0 or (fact.signed and twice)
-    told = (_is_part(fact) and fact.role == "value") or fact.role == "diversification"
+    told = (fact.of and fact.role == "value" and _is_part(fact)) or fact.role == "diversification"
     if told and (rises := _rises(near)) is not None and rises != (fact.value > 0):
         return True
     if fact.role == "text" or not fact.signed:

@@ -185,7 +185,7 @@ def scale(gold: Gold, rng: random.Random) -> Edit | None:
     return _renumbered(gold, rng, "scale", change)
 
 
-_SAYS_MINUS = re.compile(
+SAYS_MINUS = re.compile(
     r"(?:\b(?:los(?:es|ing|e)|cuts?|hedges|offsets|mitigates|lowers|reduces|loss of|drop of|by)"
     r"|亏损|下降|减少|抵减|压低|对冲)\s?$"
 )
@@ -198,7 +198,7 @@ def sign(gold: Gold, rng: random.Random) -> Edit | None:
         # a negative number may be told with its own sign ("a hedge of -1.4m", "the largest stress loss: -6.2m"): that
         # is false only behind a verb that says the minus already
         before = _prose(gold.report, one.path)[: one.start]
-        own = one.quantity.value < 0 and not _SAYS_MINUS.search(before)
+        own = one.quantity.value < 0 and not SAYS_MINUS.search(before)
         return None if own or not one.quantity.value else rng.choice("-−") + one.text
 
     return _renumbered(gold, rng, "sign", change)
