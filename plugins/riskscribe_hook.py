@@ -25,6 +25,7 @@ MODULES = frozenset(
         "llamafactory.train.sft.metric",
         "llamafactory.train.sft.trainer",
         "llamafactory.train.sft.workflow",
+        "llamafactory.train.trainer_utils",
         "llamafactory.webui.chatter",
         "llamafactory.webui.common",
         "llamafactory.webui.components.data",

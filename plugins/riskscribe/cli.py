@@ -77,12 +77,19 @@ def base() -> None:
 
 @base.command("build")
 @click.option("--out", type=FILE, default=Path("exports/base/smollm2_135m"), show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(("auto", "bfloat16", "float32")),
+    default="auto",
+    show_default=True,
+    help="stored type; auto: what this machine multiplies fastest",
+)
 @json_option
-def base_build(out: Path, as_json: bool) -> None:
+def base_build(out: Path, dtype: str, as_json: bool) -> None:
     """De-quantize the packaged SmolLM2 to an ordinary checkpoint."""
     from riskscribe.release.base import NAME, build
 
-    built = build(out)
+    built = build(out, dtype)
     about = {"out": str(out), "name": NAME, "built": built}
     _tell(as_json, about, f"{out}: {NAME}: {'built' if built else 'up to date'}")
 
@@ -530,13 +537,18 @@ def board(port: int, model: str, profile: str) -> None:
 @click.option("--recipe", type=FILE, help="a recipe to look at: what it needs of this machine")
 @json_option
 def doctor(recipe: Path | None, as_json: bool) -> None:
-    """What this machine can run, what is attached to LLaMA-Factory, what is missing. Exit code 1 if anything is."""
+    """What this machine can run, what is attached to LLaMA-Factory, what is missing.
+
+    Exit code 0, or 1 if something is MISSING; what is only absent one can do without. With --recipe: whether that
+    recipe would run here.
+    """
     from riskscribe.lf.doctor import examine
 
     found = examine(recipe)
-    lines = [f"{'ok     ' if one['ok'] else 'MISSING'}  {one['what']}: {one['found']}" for one in found]
+    shown = {"ok": "ok     ", "absent": "absent ", "missing": "MISSING"}
+    lines = [f"{shown[one['state']]}  {one['part']}: {one['what']}: {one['found']}" for one in found]
     _tell(as_json, found, *lines)
-    sys.exit(0 if all(one["ok"] for one in found) else 1)
+    sys.exit(any(one["state"] == "missing" for one in found))
 
 
 @main.group("manifest")

@@ -2,11 +2,8 @@
 
 import json
 import logging
-import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -396,41 +393,6 @@ def test_plots_gain_the_curves(tmp_path):
     plain, both = (matplotlib.image.imread(tmp_path / f"training_{one}.png") for one in ("eval_loss", "loss"))
     assert both.shape[0] > plain.shape[0]  # a panel below
     assert plain.shape[:2] == (480, 640)
-
-
-@pytest.mark.slow
-def test_two_ranks_answer_as_one(make_live, tiny_model, tmp_path):
-    """torchrun on two gloo ranks, three batches: no rank waits for ever, and the metrics of one adapter are equal."""
-    data = make_live(cases=5)
-    beside = Path(sys.executable).parent
-    cli = str(beside / "llamafactory-cli")
-    # torchrun is looked for on the PATH
-    environment = {**os.environ, "PATH": f"{beside}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    found = {}
-    for ranks in (1, 2):
-        out = tmp_path / str(ranks)
-        settings = {
-            "model_name_or_path": tiny_model, "dataset_dir": data, "dataset": "rows", "eval_dataset": "live",
-            "output_dir": out, "max_steps": 2, "eval_steps": 1, "save_steps": 1, "per_device_eval_batch_size": 2,
-            "learning_rate": 1e-9,  # the weights do not move, so that the ranks' data order does not matter
-            "gradient_accumulation_steps": 1,
-        }  # fmt: skip
-        if ranks == 2:
-            settings["ddp_backend"] = "gloo"
-        run = subprocess.run(
-            [cli, "train", str(RECIPE), *(f"{key}={value}" for key, value in settings.items())],
-            cwd=ROOT,
-            env=environment | ({"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"} if ranks == 2 else {}),
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        assert run.returncode == 0, run.stderr[-3000:]
-        found[ranks] = [live.task_metrics(one) for _, one in sorted(evaluations(out).items())]
-        found[ranks] = [{k: v for k, v in one.items() if k != "eval_risk_seconds"} for one in found[ranks]]
-        found[ranks].append(lines(out / "live_evaluation" / "eval-2.jsonl"))
-    assert len(found[1]) == 3 and found[1][0]["eval_risk_cases"] == 5
-    assert found[1] == found[2]
 
 
 def test_recipe_is_the_plain_one_with_evaluation():

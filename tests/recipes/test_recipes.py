@@ -6,9 +6,11 @@ One override makes the 24 GB GPU recipes parse and run here: `use_cpu=true`. Wit
 
 import json
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -42,7 +44,11 @@ def parse(path: Path) -> dict[str, Any]:
     recipe = load(path)
     if trains(recipe):
         recipe |= {"use_cpu": True}
-        model, data, training, finetuning, generating = get_train_args(recipe)
+        # refused in a process that torchrun did not start, and without its package
+        recipe.pop("deepspeed", None)
+        # FSDP's settings are put into the environment
+        with patch.dict(os.environ):
+            model, data, training, finetuning, generating = get_train_args(recipe)
     else:
         model, data, finetuning, generating = get_infer_args(recipe)
         training = None
@@ -59,7 +65,8 @@ each_model = pytest.mark.parametrize("folder", MODELS, ids=lambda one: one.name)
 
 
 def test_walks_every_recipe():
-    assert {"smollm2_135m", "qwen2_5_7b"} <= {one.name for one in MODELS}
+    assert {"smollm2_135m", "qwen2_5_7b", "distributed"} <= {one.name for one in MODELS}
+    assert {"sft_ddp_cpu", "sft_ray_cpu", "sft_zero2", "sft_zero3", "sft_fsdp"} <= {path.stem for path in RECIPES}
     for folder in MODELS:
         if folder.name in ("smollm2_135m", "qwen2_5_7b"):
             assert {path.stem for path in folder.glob("*.yaml")} >= STAGES
@@ -128,6 +135,26 @@ def test_fixed_rules(path, parsed):
         assert recipe["double_quantization"] is True
     elif recipe.get("do_train"):
         assert found["model"].quantization_bit is None
+
+
+def test_distributed_recipes_differ_from_the_plain_ones_where_they_say():
+    """Two ranks make the optimizer steps of one; the rest is the recipe it is the variant of."""
+    launching = {"output_dir", "gradient_accumulation_steps", "per_device_train_batch_size", "ddp_timeout"}
+    launching |= {"ray_num_workers", "ray_init_kwargs", "deepspeed", "fsdp", "fsdp_config"}
+    for path in RECIPES:
+        if path.parent.name != "distributed":
+            continue
+        recipe = load(path)
+        folder = "smollm2_135m" if recipe["template"] == "smollm2" else "qwen2_5_7b"
+        plain = load(ROOT / "recipes" / folder / "sft_lora.yaml")
+        assert {key for key in recipe | plain if recipe.get(key) != plain.get(key)} <= launching, path
+        rows = [one["per_device_train_batch_size"] * one["gradient_accumulation_steps"] for one in (recipe, plain)]
+        assert 2 * rows[0] == rows[1], path
+        if "deepspeed" in recipe:
+            stage = json.loads((ROOT / recipe["deepspeed"]).read_text())["zero_optimization"]["stage"]
+            assert path.stem == f"sft_zero{stage}"
+        if "fsdp_config" in recipe:
+            assert json.loads((ROOT / recipe["fsdp_config"]).read_text())["state_dict_type"] == "FULL_STATE_DICT"
 
 
 @each_model

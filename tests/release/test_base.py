@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from riskscribe import manifest
+from riskscribe.cli import main
 from riskscribe.release import base
 
 
@@ -29,4 +31,6 @@ def test_both_types_are_the_same_model_to_rounding(tmp_path):
     for name, exact in weights["float32"].items():
         assert torch.equal(exact.to(torch.bfloat16), weights["bfloat16"][name])
     assert not base.build(tmp_path / "bfloat16", "bfloat16")  # up to date
-    assert base.build(tmp_path / "bfloat16", "float32")  # another type is another build
+    # another type is another build, by the command the runbook names
+    again = CliRunner().invoke(main, ["base", "build", "--out", str(tmp_path / "bfloat16"), "--dtype", "float32"])
+    assert again.exit_code == 0 and manifest.load(tmp_path / "bfloat16").settings["dtype"] == "float32"

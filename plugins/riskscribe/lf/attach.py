@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from riskscribe.lf import api, board, decode, guide, live
+from riskscribe.lf import api, board, cluster, decode, guide, live
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
@@ -35,10 +36,16 @@ class Attachment:
     extend: Callable[[ModuleType], None]
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tested: tuple[str, ...] = TESTED
+    # a package without which it has nothing to do
+    package: str = ""
 
     @property
     def name(self) -> str:
         return self.extend.__name__
+
+    def wanted(self) -> bool:
+        """Whether the package it is about is installed."""
+        return not self.package or find_spec(self.package) is not None
 
     def missing(self, module: ModuleType) -> str:
         """What the module no longer has of what this relies on, or nothing."""
@@ -74,7 +81,7 @@ def attach(module: ModuleType) -> None:
     module.riskscribe_attached = True
     version = metadata.version("llamafactory")
     for one in ATTACHMENTS:
-        if one.module != module.__name__:
+        if one.module != module.__name__ or not one.wanted():
             continue
         if version not in one.tested:
             say_once(f"LLaMA-Factory {version} is not a version this plugin was tested with ({', '.join(one.tested)})")
@@ -225,6 +232,23 @@ def prepare_for_cpu(module: ModuleType) -> None:
     module.init_adapter = init_adapter
 
 
+def score_each_case_once(module: ModuleType) -> None:
+    """The last batch of several ranks counts what it holds. Upstream: train/sft/trainer.py, evaluation_loop.
+
+    It is filled up with first rows so that every rank has one. transformers' Seq2SeqTrainer, unlike its Trainer,
+    gathers what filled it too, and scores those cases twice.
+    """
+    trainer = module.CustomSeq2SeqTrainer
+    upstream = trainer.evaluation_loop
+
+    @wraps(upstream)
+    def evaluation_loop(self, *given, **options):
+        self.gather_function = self.accelerator.gather_for_metrics
+        return upstream(self, *given, **options)
+
+    trainer.evaluation_loop = evaluation_loop
+
+
 def show_inputs_to_metric(module: ModuleType) -> None:
     """Answers reach the metric with their prompts, sooner (decode.py). Upstream: train/sft/workflow.py, run_sft."""
     upstream = module.run_sft
@@ -366,6 +390,12 @@ ATTACHMENTS = (
     ),
     Attachment(
         "llamafactory.train.sft.trainer",
+        "several ranks score each case once",
+        score_each_case_once,
+        {"CustomSeq2SeqTrainer.evaluation_loop": ("dataloader", "prediction_loss_only", "metric_key_prefix")},
+    ),
+    Attachment(
+        "llamafactory.train.sft.trainer",
         "live evaluation",
         live.measure_at_evaluations,
         {"CustomSeq2SeqTrainer.evaluation_loop": ("dataloader", "prediction_loss_only", "metric_key_prefix")},
@@ -384,6 +414,18 @@ ATTACHMENTS = (
     ),
     Attachment(
         "llamafactory.train.sft.workflow", "live evaluation's settings", live.read_settings, {"run_sft": _RUN_SFT}
+    ),
+    Attachment(
+        "llamafactory.train.trainer_utils",
+        "Ray on a CPU, no secrets in its runtime_env",
+        cluster.fit_ray,
+        {
+            "get_placement_group": ("num_workers",),
+            "get_ray_remote_config_for_worker": ("placement_group", "bundle_idx", "rank", "env"),
+            "get_ray_head_node_ip": (),
+            "get_device_name": (),
+        },
+        package="ray",
     ),
     Attachment(
         "llamafactory.webui.chatter",

