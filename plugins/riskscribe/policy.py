@@ -101,14 +101,17 @@ def load_policy(path: Path) -> Policy:
     return validate(Policy, read_yaml(path), str(path))
 
 
-def exposure(limit: Limit) -> float:
-    """The part of a limit's value that uses it, >= 0, in the limit's unit; a gain uses no stress limit."""
-    return {"both": abs(limit.value), "upper": max(0.0, limit.value), "lower": max(0.0, -limit.value)}[limit.side]
+def exposure(limit: Limit, value: float | None = None) -> float:
+    """The part of a limit's value, or of another one, that uses it: >= 0, in its unit; a gain uses no stress limit."""
+    value = limit.value if value is None else value
+    if limit.side == "both":
+        return abs(value)
+    return max(0.0, value if limit.side == "upper" else -value)
 
 
-def utilisation_pct(limit: Limit) -> float:
-    """Use of the hard limit in percent, unrounded."""
-    return 100.0 * exposure(limit) / limit.hard
+def utilisation_pct(limit: Limit, value: float | None = None) -> float:
+    """Use of the hard limit in percent, unrounded: by the limit's value, or by another one."""
+    return 100.0 * exposure(limit, value) / limit.hard
 
 
 def limit_status(case: Case, limit: Limit) -> Status:

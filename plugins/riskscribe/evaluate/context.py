@@ -8,7 +8,7 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
-from riskscribe.evaluate.facts import Entry, Fact, Facts, quarter
+from riskscribe.evaluate.facts import Entry, Facts, quarter
 from riskscribe.evaluate.numbers import DURATIONS, Read, lower
 from riskscribe.evaluate.prose import Citation, Clause, Term, Words, beside, clauses, groups
 
@@ -158,23 +158,17 @@ class Context:
         """Whether the words before the number make it the amount of a limit: "the limit on delta is 5m"."""
         return bool(_LIMIT_IS.search(self.before[-60:]))
 
-    def own_roles(self, facts: Facts) -> frozenset[str]:
-        """The roles of the facts cited: the horizon of the line cited itself goes before that of another."""
-        if not self.cited or not facts.of_case:
-            return frozenset()
-        return frozenset(one.fact.role for name in self.cited for one in facts.by_id.get(name, ()))
-
-    def allows(self, fact: Fact, own: frozenset[str]) -> bool:
-        """Whether the fact may be quoted here."""
-        if self.cited is None or fact.id in self.cited or fact.everywhere:
-            return True
-        return bool(fact.beside) and fact.role not in own and not self.cited.isdisjoint(fact.beside)
-
-    def pool(self, facts: Facts) -> list[Entry]:
-        """The facts of the evidence cited, or all."""
+    def allowed(self, facts: Facts) -> list[Entry]:
+        """The facts that may be quoted here: of the evidence cited or beside it; all where nothing is cited."""
         if self.cited is None:
             return facts.entries
-        return [one for name in sorted(self.cited) for one in facts.by_id.get(name, ())]
+        found = [*facts.everywhere, *facts.cited(self.cited)]
+        # the horizon of the line cited itself goes before that of another
+        beside = {one.order: one for name in self.cited for one in facts.beside.get(name, ())}
+        if beside:
+            own = {one.fact.role for one in found if one.fact.id in self.cited} if facts.of_case else ()
+            found += (one for one in beside.values() if one.fact.role not in own and one.fact.id not in self.cited)
+        return found
 
 
 class Sentence(NamedTuple):

@@ -4,13 +4,15 @@ An id has as many facts as its evidence has numbers. In a plain list all meaning
 year, the horizon; `meaning` reads it once.
 """
 
+import math
+import operator
 import re
 import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, FiniteFloat
@@ -282,65 +284,59 @@ class Entry(NamedTuple):
     order: int
     fact: Fact
     size: float
+    digits: float  # where its digits are in a decade: of 1.2, 12 and 120 the same
     meaning: Meaning
     names: frozenset[str]
 
 
-class Facts(list[Fact]):
+class Facts:
     """Facts with an index: by id, by size, by the line and the names they belong to.
 
     `of_case` tells a case's facts, whose roles say what a label says elsewhere.
     """
 
     def __init__(self, facts: Iterable[Fact], of_case: bool = False):
-        super().__init__(facts)
         self.of_case = of_case
-        phrases = sorted({lower(name) for one in self for name in one.about}, key=lambda one: (-len(one), one))
-        self.phrases = phrases
-        self.entries: list[Entry] = []
+        self.entries = [entry_of(order, one, of_case) for order, one in enumerate(facts)]
         self.by_id: dict[str, list[Entry]] = {}
         self.rivals: dict[frozenset[str], set[frozenset[str]]] = {}
-        self.everywhere: list[Entry] = []
+        self.everywhere = [one for one in self.entries if one.fact.everywhere]
         self.beside: dict[str, list[Entry]] = {}
         vocabulary: set[str] = set()
-        for order, one in enumerate(self):
-            said = _EMPTY if one.role == "text" or (one.exact and of_case) else meaning(one.label)
-            names = frozenset(lower(name) for name in one.about) if of_case else said.names
-            entry = Entry(order, one, abs(one.value), said, names)
-            self.entries.append(entry)
-            self.by_id.setdefault(one.id, []).append(entry)
-            if one.everywhere:
-                self.everywhere.append(entry)
-            for name in one.beside:
+        for entry in self.entries:
+            self.by_id.setdefault(entry.fact.id, []).append(entry)
+            for name in entry.fact.beside:
                 self.beside.setdefault(name, []).append(entry)
             if not of_case:
-                vocabulary |= names
-                self.rivals.setdefault(said.measures, set()).add(names)
+                vocabulary |= entry.names
+                self.rivals.setdefault(entry.meaning.measures, set()).add(entry.names)
         self.vocabulary = frozenset(vocabulary)
-        self.chinese_names = tuple(
-            sorted((one for one in vocabulary if not one.isascii()), key=lambda one: (-len(one), one))
-        )
-        ordered = sorted(self.entries, key=lambda one: one.size)
-        self._sizes = [one.size for one in ordered]
-        self._ordered = ordered
+        self.chinese_names = _longest_first(one for one in vocabulary if not one.isascii())
+        self.phrases = _longest_first(lower(name) for one in self for name in one.about)
         self.ids = frozenset(self.by_id)
         self.dated = of_case or any(one.unit == "date" for one in self)
         self.lasting = of_case or any(one.unit in DURATIONS for one in self)
-
         self.grid: Any = None  # what `infer` computes once
-        self._series: dict[tuple, list[Entry]] | None = None
         self._kinds: dict[str, frozenset[str]] = {}
-        self._times: list[Entry] | None = None
+
+    def __iter__(self) -> Iterator[Fact]:
+        return (one.fact for one in self.entries)
 
     def series(self, entry: Entry) -> list[Entry]:
         """The entries of the same line at other times, itself among them, earlier ones first."""
-        if self._series is None:
-            self._series = {}
-            for one in self.entries:
-                self._series.setdefault(self._line(one), []).append(one)
-            for found in self._series.values():
-                found.sort(key=when)
         return self._series.get(self._line(entry), [entry])
+
+    @cached_property
+    def _series(self) -> dict[tuple, list[Entry]]:
+        return self._by_line(self.entries)
+
+    def _by_line(self, entries: list[Entry]) -> dict[tuple, list[Entry]]:
+        lines: dict[tuple, list[Entry]] = {}
+        for one in entries:
+            lines.setdefault(self._line(one), []).append(one)
+        for found in lines.values():
+            found.sort(key=when)
+        return lines
 
     def _line(self, entry: Entry) -> tuple:
         fact, said = entry.fact, entry.meaning
@@ -358,21 +354,40 @@ class Facts(list[Fact]):
         """The names of all evidence of the same kind as this id."""
         kind = evidence_id.partition("-")[0]
         if kind not in self._kinds:
-            names = (name for one in self.entries if one.fact.id.startswith(kind + "-") for name in one.names)
-            self._kinds[kind] = frozenset(names)
+            self._kinds[kind] = frozenset(self._names_of(kind + "-"))
         return self._kinds[kind]
 
-    def pool_of_times(self) -> list[Entry]:
-        """The entries that are dates or years."""
-        if self._times is None:
-            self._times = [one for one in self.entries if one.fact.unit == "date" or _may_be_year(one.fact)]
-        return self._times
+    def _names_of(self, prefix: str) -> Iterator[str]:
+        return (name for one in self.entries if one.fact.id.startswith(prefix) for name in one.names)
+
+    def cited(self, ids: frozenset[str] | None) -> list[Entry]:
+        """The entries of these ids, id by id; all for None."""
+        if ids is None:
+            return self.entries
+        return [one for name in sorted(ids) for one in self.by_id.get(name, ())]
 
     def sized(self, low: float, high: float) -> list[Entry]:
         """The entries whose size is in [low, high]."""
         slack = 1e-9 * max(1.0, abs(high))
-        at = bisect_left(self._sizes, low - slack)
-        return self._ordered[at : bisect_right(self._sizes, high + slack)]
+        sizes, ordered = self._by_size
+        return ordered[bisect_left(sizes, low - slack) : bisect_right(sizes, high + slack)]
+
+    @cached_property
+    def _by_size(self) -> tuple[list[float], list[Entry]]:
+        ordered = sorted(self.entries, key=lambda one: one.size)
+        return [one.size for one in ordered], ordered
+
+
+def entry_of(order: int, fact: Fact, of_case: bool) -> Entry:
+    """A fact with the meaning and the names of its label."""
+    said = _EMPTY if fact.role == "text" or (fact.exact and of_case) else meaning(fact.label)
+    size = abs(fact.value)
+    digits = math.log10(size) % 1.0 if size else 0.0
+    return Entry(order, fact, size, digits, said, frozenset(map(lower, fact.about)) if of_case else said.names)
+
+
+def _longest_first(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names), key=lambda one: (-len(one), one)))
 
 
 _EMPTY = Meaning()
@@ -387,46 +402,125 @@ def when(entry: Entry) -> tuple:
     return (year, max(said.quarters, default=""), max(said.dates, default=0.0), role != "previous"), entry.fact.id
 
 
-def _may_be_year(fact: Fact) -> bool:
+def is_time(entry: Entry) -> bool:
+    """Whether an entry is a date or may be a year."""
+    fact = entry.fact
+    if fact.unit == "date":
+        return True
     return fact.unit is None and fact.role == "text" and 1900 <= fact.value < 2100 and fact.value.is_integer()
 
 
-_of_cases: dict[int, tuple[weakref.ref, tuple, Facts]] = {}
+_PER_ITEM = 1 << 12  # more than an evidence item has numbers
 
 
-def facts_of(case: Case) -> Facts:
-    """Every number the evidence of a case supports, id by id, with what the policy computes from it.
+class _ByItem(dict):
+    """id -> entries of a case's evidence, read when they are first asked for: a report cites few of its lines."""
 
-    An amount in another currency is there a second time in the base currency. The facts of a case are kept while it
-    lives and no field of it or of its evidence is assigned.
-    """
-    state = (case.__dict__.copy(), [one.__dict__.copy() for one in case.evidence])
-    key = id(case)
-    kept = _of_cases.get(key)
-    if kept is not None and kept[0]() is case and kept[1] == state:
-        return kept[2]
-    facts = Facts(_facts_of(case), of_case=True)
-    _of_cases[key] = (weakref.ref(case, lambda _: _of_cases.pop(key, None)), state, facts)
-    return facts
+    def __init__(self, case: Case):
+        first = [entry_of(i, one, True) for i, one in enumerate(_of_whole(case))]
+        super().__init__({case.case_id: first})
+        self._case = case
+        self.items_left = {one.id: (i * _PER_ITEM, one) for i, one in enumerate(case.evidence, start=1)}
+
+    def get(self, name: str, default: Any = ()) -> Any:
+        found = dict.get(self, name)
+        if found is None and name in self.items_left:
+            order, item = self.items_left.pop(name)
+            found = self[name] = [entry_of(order + i, one, True) for i, one in enumerate(_of_item(item, self._case))]
+        return default if found is None else found
+
+    def __contains__(self, name: object) -> bool:
+        return dict.__contains__(self, name) or name in self.items_left
+
+    def __missing__(self, name: str) -> list[Entry]:
+        if name not in self.items_left:
+            raise KeyError(name)
+        return self.get(name)
 
 
-def _facts_of(case: Case) -> list[Fact]:
+class CaseFacts(Facts):
     """Every number the evidence of a case supports, id by id, with what the policy computes from it.
 
     An amount in another currency is there a second time in the base currency.
     """
+
+    def __init__(self, case: Case):
+        self.case = case
+        self.of_case = self.dated = self.lasting = True
+        self.by_id = _ByItem(case)
+        self.everywhere = self.by_id[case.case_id]
+        self.ids = frozenset((case.case_id, *(one.id for one in case.evidence)))
+        self.phrases = _longest_first(lower(name) for one in case.evidence for name in _about(one, case))
+        self.vocabulary, self.chinese_names, self.rivals, self.grid = frozenset(), (), {}, None
+        self._kinds = {}
+        self._uses: dict[str, Facts] = {}
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        return [
+            one for name in (self.case.case_id, *(one.id for one in self.case.evidence)) for one in self.by_id[name]
+        ]
+
+    @cached_property
+    def beside(self) -> dict[str, list[Entry]]:
+        """id -> horizon and confidence of the VaR lines that qualify it."""
+        found: dict[str, list[Entry]] = {}
+        for line in self.case.of_kind(ValueAtRisk):
+            for entry in self.by_id[line.id]:
+                for name in entry.fact.beside:
+                    found.setdefault(name, []).append(entry)
+        return found
+
+    def series(self, entry: Entry) -> list[Entry]:
+        """The entries of the same line at other times: of the same id."""
+        return self._by_line(self.by_id[entry.fact.id])[self._line(entry)]
+
+    def _names_of(self, prefix: str) -> Iterator[str]:
+        return (
+            lower(name) for one in self.case.evidence if one.id.startswith(prefix) for name in _about(one, self.case)
+        )
+
+    def use_of(self, limit_id: str) -> Facts:
+        """The use of a limit alone, in percent of hard; nothing where there is no such limit."""
+        if limit_id not in self._uses:
+            uses = (one.fact for one in self.by_id.get(limit_id) if one.fact.role == "utilisation")
+            self._uses[limit_id] = Facts(uses, of_case=True)
+        return self._uses[limit_id]
+
+
+_of_cases: dict[int, tuple[weakref.ref, tuple, CaseFacts]] = {}
+
+
+def facts_of(case: Case) -> CaseFacts:
+    """The facts of a case, kept while it lives and no field of it or of its evidence is assigned."""
+    key = id(case)
+    kept = _of_cases.get(key)
+    if kept is not None and kept[0]() is case:
+        fields, evidence = kept[1]
+        if fields == case.__dict__ and all(map(operator.eq, evidence, [one.__dict__ for one in case.evidence])):
+            return kept[2]
+    facts = CaseFacts(case)
+    state = (case.__dict__.copy(), [one.__dict__.copy() for one in case.evidence])
+    _of_cases[key] = (weakref.ref(case, lambda _: _of_cases.pop(key, None)), state, facts)
+    return facts
+
+
+def _of_whole(case: Case) -> list[Fact]:
+    """What a case says as a whole."""
     whole = {"id": case.case_id, "everywhere": True}
-    today = int(case.as_of.strftime("%Y%m%d"))
     covered, bounds = rules.coverage_pct(case), (80.0, 95.0, 100.0)
-    facts = [
-        Fact(label="as-of date", value=today, unit="date", role="as_of", exact=True, **whole),
+    return [
+        Fact(label="as-of date", value=int(f"{case.as_of:%Y%m%d}"), unit="date", role="as_of", exact=True, **whole),
         Fact(label="coverage", value=covered, unit="percent", role="coverage", boundaries=bounds, **whole),
         *(Fact(label=f"{name} rate", value=rate, role="fx", **whole) for name, rate in case.fx.items()),
     ]
-    for item in case.evidence:
-        facts += [*_fields(item, case), *_in_words(item)]
-        if isinstance(item, ValueAtRisk):
-            facts += _horizon(item, case)
+
+
+def _of_item(item: Evidence, case: Case) -> list[Fact]:
+    """What an evidence item says."""
+    facts = [*_fields(item, case), *_in_words(item)]
+    if isinstance(item, ValueAtRisk):
+        facts += _horizon(item, case)
     for one in list(facts):
         if one.unit in MONEY and one.currency in case.fx:
             converted = {"value": bounded(case.in_base(one.value, one.currency)), "currency": case.base_currency}
@@ -438,11 +532,11 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
     """The numeric fields of one evidence item."""
 
     about = _about(item, case)
-    of = getattr(item, "of", "")
+    of = item.__dict__.get("of", "")
 
     def fact(label: str, value: float | None, unit: str = "money", *, currency: str | None = None, **more):
         if value is not None:
-            currency = (currency or getattr(item, "currency", None)) if unit in MONEY else None
+            currency = (currency or item.__dict__.get("currency")) if unit in MONEY else None
             yield Fact(
                 id=item.id, label=label, value=bounded(value), unit=unit, currency=currency, about=about, of=of, **more
             )
@@ -457,10 +551,8 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
             share = {"unit": "percent", "signed": False, "boundaries": thresholds()}
             yield from fact(f"{item.measure} utilisation", rules.utilisation_pct(item), role="utilisation", **share)
             if item.previous is not None:
-                before = item.model_copy(update={"value": item.previous})
-                yield from fact(
-                    f"previous {item.measure} utilisation", rules.utilisation_pct(before), role="previous", **share
-                )
+                before = rules.utilisation_pct(item, item.previous)
+                yield from fact(f"previous {item.measure} utilisation", before, role="previous", **share)
             yield from fact(
                 f"{item.measure} soft limit as share of hard", 100 * item.soft / item.hard, "percent", role="soft"
             )
@@ -521,7 +613,8 @@ def _horizon(line: ValueAtRisk, case: Case) -> list[Fact]:
     """Horizon and confidence of a VaR line, which qualify its limits, components and flags as well."""
     beside = [one.id for one in case.of_kind(Limit) if one.measure == "var"]
     for one in case.evidence:
-        if getattr(one, "of", None) == line.id or line.id in getattr(one, "affects", ()):
+        fields = one.__dict__
+        if fields.get("of") == line.id or line.id in fields.get("affects", ()):
             beside.append(one.id)
     more = {"id": line.id, "beside": tuple(beside), "exact": True}
     return [
@@ -571,11 +664,14 @@ def _numbers_in(text: str) -> tuple[tuple[float, str | None], ...]:
     return tuple(found)
 
 
+_NAMES = {Component: "factor", Stress: "scenario", Counterparty: "name"}
+
+
 def _about(item: Evidence, case: Case) -> tuple[str, ...]:
     """The names by which prose calls an item."""
     if isinstance(item, Limit):
         return item.scope, limit_name(item, case.language)
-    name = {Component: "factor", Stress: "scenario", Counterparty: "name"}.get(type(item))
+    name = _NAMES.get(type(item))
     return (getattr(item, name),) if name else ()
 
 

@@ -6,6 +6,7 @@ the evidence wherever the sentence names them. Nothing here reads a gold report,
 a number. No model is called, and the order of the evidence changes nothing.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -17,7 +18,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import YESTERDAY, derive
-from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, read_facts
+from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
 from riskscribe.evaluate.infer import infer
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
 from riskscribe.evaluate.prose import cited_ids, cut_ids, lexicon, read_words
@@ -403,33 +404,43 @@ def _far_faults(read: Read, near: Context, facts: Facts) -> Iterator[_Fault]:
     size = abs(read.value)
     if read.half > 0.05 * size or not size:  # one digit is like too many others
         return
-    mantissa = size / read.scale
-    for other in (mantissa, *(mantissa * 10.0**i for i in (2, 3, 4, 6, 8, 9, 12))):
-        as_if = read._replace(value=other, half=read.half * other / size, step=read.step * other / size)
-        for entry in facts.sized(as_if.low, as_if.high):
-            fact = entry.fact
-            if not fact.exact and fact.value and (near.cited is None or fact.id in near.cited):
+    mantissa, digits = size / read.scale, math.log10(size) % 1.0
+    far = -math.log10(1.0 - min(0.9, max(read.half, (read.bound and read.step) or 0.0) / size)) + 1e-6
+    for entry in facts.cited(near.cited):
+        fact = entry.fact
+        if fact.exact or not fact.value or far < abs(entry.digits - digits) < 1.0 - far:
+            continue
+        for other in (mantissa, *(mantissa * 10.0**i for i in (2, 3, 4, 6, 8, 9, 12))):
+            as_if = read._replace(value=other, half=read.half * other / size, step=read.step * other / size)
+            slack = 1e-9 * max(1.0, as_if.high)
+            if as_if.low - slack <= entry.size <= as_if.high + slack:
                 word = "scale" if _unit_fits(read, entry) else "unit"
                 yield _Fault(4, f"wrong {word}: {fact}", f"wrong_{word}")
+                break
 
 
-def _of_size(read: Read, facts: Facts) -> list[Entry]:
-    """The facts whose size may be written as `read` is."""
-    if not read.bound:
-        low, high = read.low, read.high
-        size, slack = abs(read.value), 1e-9 * max(1.0, abs(read.value))
-        return [
-            one
-            for one in facts.sized(low, high)
-            if (
-                abs(one.size - size) <= slack
-                if one.fact.exact
-                else low <= one.size < high or read.states(one.size, halves=facts.of_case)
-            )
-        ]
+def _of_size(read: Read, facts: Facts, among: list[Entry] | None = None) -> list[Entry]:
+    """The facts, of some or of all, whose size may be written as `read` is."""
+    low, high = read.interval()
     size = abs(read.value)
-    near = facts.sized(min(read.low, size - read.half), max(read.high, size + read.half))
-    return [one for one in near if _states(read, one)]
+    slack = 1e-9 * max(1.0, high, size)
+    from_, to = low - slack, high + slack
+    if read.bound:
+        from_, to = min(from_, size - read.half), max(to, size + read.half)
+    if among is None:
+        among = facts.sized(from_, to)
+    found = [one for one in among if from_ <= one.size <= to]
+    if read.bound:
+        return [one for one in found if _states(read, one)]
+    return [
+        one
+        for one in found
+        if (
+            abs(one.size - size) <= slack
+            if one.fact.exact
+            else low <= one.size < high or read.states(one.size, halves=facts.of_case)
+        )
+    ]
 
 
 def _states(read: Read, entry: Entry) -> bool:
@@ -454,25 +465,27 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     if read.tenor is not None and near.says(INSTRUMENT):
         readings.append(read._replace(value=read.tenor, half=0.0, unit="months"))
     faults: list[_Fault] = []
-    own = near.own_roles(facts)
+    allowed = near.allowed(facts)
     for one in readings:
-        quoted: dict[str, int] = {}
-        for entry in _of_size(one, facts):
-            fact = entry.fact
-            allowed = near.allows(fact, own)
+        quoted: set[str] = set()
+        for entry in _of_size(one, facts, None if near.cited is None else allowed):
             fault = _fault(one, entry, near, facts)
-            if allowed and fault is None:
-                quoted.setdefault(fact.id, entry.order)
-                if one.bracketed and entry.fact.value > 0:
-                    found["value"] = abs(one.value)
-            elif allowed:
+            if fault is not None:
                 faults.append(fault)
-            elif fault is None:
-                faults.append(_Fault(2, f"matches {fact}, which is not cited here", "wrong_evidence"))
+            else:
+                quoted.add(entry.fact.id)
         if quoted:
             named = found | {"value": one.value, "unit": "percent" if one.unit == "points" else one.unit}
             return Number(**named, verdict="quoted", evidence=sorted(quoted, key=_natural))
-    if read.ends and (inside := _in_range(read, near, facts, own)):
+    if near.cited is not None:  # else anything is allowed
+        known = {one.order for one in allowed}
+        faults += (
+            _Fault(2, f"matches {entry.fact}, which is not cited here", "wrong_evidence")
+            for one in readings
+            for entry in _of_size(one, facts)
+            if entry.order not in known and _fault(one, entry, near, facts) is None
+        )
+    if read.ends and (inside := _in_range(read, near, facts, allowed)):
         return Number(**found, verdict="quoted", evidence=inside, reason="within the range told")
     if (time := _qualifier(read, near, facts)) is not None:
         verdict, evidence, fault = time
@@ -501,7 +514,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         faults.append(_Fault(5 if computed.fault == "no_word" else 1, computed.reason, computed.fault))
     invented = sorted((near.cited or frozenset()) - facts.ids)
     faults += [_Fault(3, f"cites {one}, which is no evidence", "unknown_evidence") for one in invented]
-    faults += _far_faults(read, near, facts)
+    if all(one.rank >= 4 for one in faults):
+        faults += _far_faults(read, near, facts)
     best = min([*faults, _NONE], key=lambda one: (one.rank, one.reason))
     return Number(**found, verdict="unsupported", reason=best.reason, fault=best.kind)
 
@@ -510,23 +524,21 @@ def _natural(name: str) -> tuple:
     return tuple(int(one) if one.isdecimal() else one for one in re.split(r"([0-9]+)", name)[:9] if one) and (name,)
 
 
-def _in_range(read: Read, near: Context, facts: Facts, own: frozenset[str]) -> list[str]:
+def _in_range(read: Read, near: Context, facts: Facts, allowed: list[Entry]) -> list[str]:
     """The evidence inside a range that is told instead of a value, if it is a narrow one."""
     low, high = sorted(map(abs, read.ends))
     if not low or high / low > 1.6:
         return []
-    inside = {}
-    for entry in facts.sized(low, high):
-        if near.allows(entry.fact, own) and not entry.fact.exact and _fault(read, entry, near, facts) is None:
-            inside.setdefault(entry.fact.id, entry.order)
-    return sorted(inside)
+    slack = 1e-9 * max(1.0, high)
+    inside = (one for one in allowed if low - slack <= one.size <= high + slack and not one.fact.exact)
+    return sorted({one.fact.id for one in inside if _fault(read, one, near, facts) is None})
 
 
 def _judge_time(read: Read, found: dict, near: Context, facts: Facts) -> Number:
     """A date, a year, a quarter: told by the evidence, apart from amounts, or contradicted."""
     value = int(read.value)
-    for entry in facts.pool_of_times():
-        if not near.allows(entry.fact, frozenset()) or not entry.fact.trusted:
+    for entry in near.allowed(facts):
+        if not entry.fact.trusted or not is_time(entry):
             continue
         if entry.fact.role == "as_of" and _EXPIRES.search(near.before):
             continue
@@ -536,8 +548,8 @@ def _judge_time(read: Read, found: dict, near: Context, facts: Facts) -> Number:
         if entry.fact.unit != "date" and read.kind == "year" and told == value:
             return Number(**found, verdict="quoted", evidence=[entry.fact.id])
     if read.kind == "year" and not facts.of_case:
-        for entry in facts.sized(read.value, read.value):
-            if near.allows(entry.fact, frozenset()) and entry.fact.unit in (None, "money", "count"):
+        for entry in _of_size(read, facts, near.allowed(facts)):
+            if entry.fact.unit in (None, "money", "count"):
                 return Number(**found, verdict="quoted", evidence=[entry.fact.id])
     if (facts.dated and read.kind in ("year", "date") and value >= 10000) or (facts.of_case and read.kind == "year"):
         return Number(**found, verdict="unsupported", reason="in no evidence", fault="wrong_period")
@@ -562,7 +574,7 @@ def _qualifier(read: Read, near: Context, facts: Facts):
         return None
     value = abs(read.value) * DURATIONS.get(read.unit, 1.0)
     told = False
-    for entry in near.pool(facts):
+    for entry in facts.cited(near.cited):
         said = entry.meaning.horizon if is_horizon else entry.meaning.confidence
         if said is None:
             continue
@@ -643,8 +655,7 @@ def read_report(case: Case, report: Report) -> tuple[list[tuple[str, Number]], l
         numbers += [(path, one) for one in found]
         claims += [(path, one) for one in compared]
     for i, breach in enumerate(report.limit_breaches):
-        own = Facts((one for one in facts if one.id == breach.limit_id and one.role == "utilisation"), of_case=True)
-        stated = ground_text(f"{breach.utilisation_pct!r}%", own, [breach.limit_id])
+        stated = ground_text(f"{breach.utilisation_pct!r}%", facts.use_of(breach.limit_id), [breach.limit_id])
         numbers += [(f"limit_breaches.{i}.utilisation_pct", one) for one in stated]
     return numbers, claims
 

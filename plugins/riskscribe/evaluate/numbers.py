@@ -235,14 +235,15 @@ class Read(NamedTuple):
     @property
     def low(self) -> float:
         """The smallest size that may be written so."""
-        return self._interval()[0]
+        return self.interval()[0]
 
     @property
     def high(self) -> float:
         """The size from which on it may not be written so."""
-        return self._interval()[1]
+        return self.interval()[1]
 
-    def _interval(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
+        """`low` and `high`."""
         size = abs(self.value)
         slack = max(1e-13 * size, min(1e-9 * size, 0.01 * self.half)) if self.half else 1e-9 * size
         if self.bound == "over":
@@ -264,7 +265,7 @@ class Read(NamedTuple):
         """
         if exact:
             return abs(abs(self.value) - size) <= 1e-9 * max(1.0, size)
-        low, high = self._interval()
+        low, high = self.interval()
         if not low <= size <= high:
             # a half is rounded up, or to an even digit
             slack = max(1e-13 * size, min(1e-9 * size, 0.01 * self.half))
