@@ -361,6 +361,9 @@ def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
 def _limits(text: str, sentence: Sentence, numbers, facts: Facts):
     """Whether a limit that prose calls over or within is."""
     plain = sentence.text
+    said = plain[sentence.clause.start : sentence.clause.end].lower()
+    if not ("limit" in said or "breach" in said or "hard" in said or "限" in said):
+        return
     for at, group in enumerate(sentence.grouped):
         ids = [name for name in group.ids if any(one.fact.role == "utilisation" for one in facts.by_id.get(name, ()))]
         if len(ids) != 1:
@@ -423,8 +426,8 @@ def _stresses(text: str, sentence: Sentence, numbers, facts: Facts):
 
 def _all_stresses(entry: Entry, facts: Facts) -> list[Entry]:
     return [
-        one for one in facts.entries
-        if one.fact.id.startswith("STR-") and one.fact.role == "value" and one.fact.currency == entry.fact.currency
+        one for one in facts.of_kind("STR")
+        if one.fact.role == "value" and one.fact.currency == entry.fact.currency
     ]  # fmt: skip
 
 
@@ -474,8 +477,8 @@ def _peers(entry: Entry, facts: Facts) -> list[Entry]:
         if (kind, fact.role) not in (("LIM", "utilisation"), ("STR", "value"), ("CMP", "value")):
             return []
         return [
-            one for one in facts.entries
-            if one.fact.role == fact.role and one.fact.unit == fact.unit and one.fact.id.startswith(kind + "-")
+            one for one in facts.of_kind(kind)
+            if one.fact.role == fact.role and one.fact.unit == fact.unit
             and one.fact.currency == fact.currency and one.fact.of == fact.of
         ]  # fmt: skip
     if not entry.names or "total" in entry.names:

@@ -5,9 +5,7 @@ year, the horizon; `meaning` reads it once.
 """
 
 import math
-import operator
 import re
-import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -354,11 +352,12 @@ class Facts:
         """The names of all evidence of the same kind as this id."""
         kind = evidence_id.partition("-")[0]
         if kind not in self._kinds:
-            self._kinds[kind] = frozenset(self._names_of(kind + "-"))
+            self._kinds[kind] = frozenset(name for one in self.of_kind(kind) for name in one.names)
         return self._kinds[kind]
 
-    def _names_of(self, prefix: str) -> Iterator[str]:
-        return (name for one in self.entries if one.fact.id.startswith(prefix) for name in one.names)
+    def of_kind(self, kind: str) -> list[Entry]:
+        """The entries whose id has this prefix: LIM, STR, ..."""
+        return [one for one in self.entries if one.fact.id.partition("-")[0] == kind]
 
     def cited(self, ids: frozenset[str] | None) -> list[Entry]:
         """The entries of these ids, id by id; all for None."""
@@ -475,10 +474,16 @@ class CaseFacts(Facts):
         """The entries of the same line at other times: of the same id."""
         return self._by_line(self.by_id[entry.fact.id])[self._line(entry)]
 
-    def _names_of(self, prefix: str) -> Iterator[str]:
-        return (
-            lower(name) for one in self.case.evidence if one.id.startswith(prefix) for name in _about(one, self.case)
-        )
+    def of_kind(self, kind: str) -> list[Entry]:
+        """The entries whose id has this prefix: LIM, STR, ..."""
+        return [entry for name in self._ids_by_kind.get(kind, ()) for entry in self.by_id[name]]
+
+    @cached_property
+    def _ids_by_kind(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in self.case.evidence:
+            found.setdefault(one.id.partition("-")[0], []).append(one.id)
+        return found
 
     def use_of(self, limit_id: str) -> Facts:
         """The use of a limit alone, in percent of hard; nothing where there is no such limit."""
@@ -488,20 +493,23 @@ class CaseFacts(Facts):
         return self._uses[limit_id]
 
 
-_of_cases: dict[int, tuple[weakref.ref, tuple, CaseFacts]] = {}
+_KEPT = 512
+_of_cases: dict[int, tuple[tuple, CaseFacts]] = {}
 
 
 def facts_of(case: Case) -> CaseFacts:
-    """The facts of a case, kept while it lives and no field of it or of its evidence is assigned."""
+    """The facts of a case, kept for the cases seen last as long as no field of one or of its evidence is assigned."""
     key = id(case)
-    kept = _of_cases.get(key)
-    if kept is not None and kept[0]() is case:
-        fields, evidence = kept[1]
-        if fields == case.__dict__ and all(map(operator.eq, evidence, [one.__dict__ for one in case.evidence])):
-            return kept[2]
+    if (kept := _of_cases.get(key)) is not None:
+        (fields, evidence), facts = kept
+        unchanged = fields == case.__dict__ and evidence == [one.__dict__ for one in case.evidence]
+        # an id is given again once its object is gone; the remembered case is kept, and so is the same object
+        if facts.case is case and unchanged:
+            return facts
     facts = CaseFacts(case)
-    state = (case.__dict__.copy(), [one.__dict__.copy() for one in case.evidence])
-    _of_cases[key] = (weakref.ref(case, lambda _: _of_cases.pop(key, None)), state, facts)
+    _of_cases[key] = (case.__dict__.copy(), [one.__dict__.copy() for one in case.evidence]), facts
+    if len(_of_cases) > _KEPT:
+        del _of_cases[next(iter(_of_cases))]
     return facts
 
 
