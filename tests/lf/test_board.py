@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +17,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from riskscribe import prompt
+from riskscribe.cli import main
 from riskscribe.data.splits import read_rows
 from riskscribe.lf import attach, board, presets
 from riskscribe.release.serve import free_port
@@ -281,6 +284,29 @@ def test_any_other_board_is_upstreams_own(monkeypatch):
     assert vars(untouched) == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nope"], "recipes/nope/profiles.yaml: no such file"),
+        (["--profile", "nope"], "no profile 'nope'"),
+        (["--port", "{taken}"], "is taken; choose another with --port"),
+    ],
+    ids=["model", "profile", "port"],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(arguments, message, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["board", *(one.format(taken=port) for one in arguments)])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert not (tmp_path / "exports").exists()
+
+
 # --- the page in a browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -427,6 +453,7 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
     tab.wait_for_function(
         "[...document.querySelectorAll('.message.bot')].at(-1)?.innerText.trim().length > 5", timeout=MINUTES
     )
+    tab.locator(".message.bot").last.scroll_into_view_if_needed()
     shoot(tab, "chat")
 
     choose(tab, "Language", "zh")

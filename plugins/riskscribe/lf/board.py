@@ -371,8 +371,9 @@ def chat_as_trained(module: ModuleType) -> None:
     chat.append, chat.stream, module._format_response = staticmethod(appended), streamed, _format_response
 
 
-# a report is one line of JSON until it is finished
+# a report is one line of JSON until it is finished; a case and its report are longer than gradio's 400 pixels
 CSS = """
+.block:has(> .wrapper > .bubble-wrap) { height: 80vh !important; }
 .message pre code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 """
 
