@@ -137,7 +137,8 @@ def test_a_preset_through_boards_own_parser_gives_the_recipes_arguments(page, pr
 
 
 def test_every_recipe_that_trains_or_predicts_is_a_preset_and_lists_its_model(page):
-    files = {path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.startswith(("sft", "predict"))}
+    folders = [path.parent for path in ROOT.glob("recipes/*/profiles.yaml")]
+    files = {path for one in folders for path in one.glob("*.yaml") if path.stem.startswith(("sft", "predict"))}
     assert {f"{path.parent.name}-{path.stem}" for path in files} < {one.name for one in RECIPES}
     models = [*page.module("common").SUPPORTED_MODELS]
     assert models[0] == "Qwen2.5-7B-Instruct" and models[1] == "smollm2_135m"
