@@ -61,7 +61,7 @@ _OVER_LIMIT = re.compile(
     re.IGNORECASE,
 )
 _IN_LIMIT = re.compile(
-    r"\b(?:is|are|remains?|stays?|stands?)\s(?P<not>not |no longer )?(?:well |comfortably |still )?"
+    r"\b(?:is|are|remains?|stays?|stands?|now|gone|back)\s(?P<not>not |no longer )?(?:well |comfortably |still )?"
     r"(?:within|below|under|inside) (?:hard\b|(?:its |the )?(?:hard )?limits?\b)"
     r"|\bwithin its (?:hard )?limit\b|(?:处于|仍在|保持在|在)限额(?:之|以)?内|未超限|未突破(?:限额|硬限)|低于硬限",
     re.IGNORECASE,

@@ -462,7 +462,7 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
             continue
         if line and not _speaks_of(near, one, facts):
             continue
-        if not line and not same_time(one, two) and not facts.of_case:
+        if not line and not same_time(one, two):
             continue
         yield Derived("ratio", [one.fact.id, two.fact.id], f"ratio of {one.fact} to {two.fact}")
 
@@ -475,7 +475,7 @@ def _gaps(
     for one, two in combinations(pool, 2):
         if not _comparable(one, two) or not _fits(read, one) or not _fits(read, two):
             continue
-        gap = one.fact.value - two.fact.value
+        gap = _told(one) - _told(two)
         if read.unit == "bp" and one.fact.unit == "percent":
             gap *= 100.0
         if not read.states(abs(gap)) and not (facts.of_case and read.states(abs(one.size - two.size))):
@@ -484,6 +484,8 @@ def _gaps(
         if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
             continue
         if not same_time(one, two) and not _same_line(one, two, facts):
+            continue
+        if facts.of_case and not _is_gap_told(one, two, near):
             continue
         if ids is None:
             pairs = any(
@@ -521,6 +523,18 @@ def _gaps(
                 yield Derived("difference", [one.fact.id, two.fact.id], f"the other is larger: {what}", "comparative")
                 continue
         yield Derived("difference", [one.fact.id, two.fact.id], what)
+
+
+_HARD = re.compile(r"\bhard\b|硬限", re.IGNORECASE)
+_SOFT = re.compile(r"\bsoft\b|软限", re.IGNORECASE)
+
+
+def _is_gap_told(one: Entry, two: Entry, near: Context) -> bool:
+    """Whether the gap of two numbers of a case is the one told: to the bound that the words name, of today."""
+    roles = {one.fact.role, two.fact.role}
+    if "soft" in roles and near.says(_HARD) and not near.says(_SOFT):
+        return False
+    return "previous" not in roles or near.says(_AGO) or near.says(YESTERDAY)
 
 
 def _is_negative(one: Entry, two: Entry, wanted: list[list[str]]) -> bool:

@@ -580,7 +580,7 @@ def _fields(item: Evidence, case: Case) -> Iterator[Fact]:
             yield from fact(item.measure, item.value, **loss)
             yield from fact(f"previous {item.measure}", item.previous, role="previous", **loss)
             yield from fact(f"{item.measure} five days ago", item.five_days_ago, role="previous", **loss)
-            yield from fact("standard error", item.standard_error, **loss)
+            yield from fact("standard error", item.standard_error, role="error", **loss)
             yield from fact("undiversified", item.undiversified, role="undiversified", **loss)
             if item.undiversified is not None:
                 saved = item.value - item.undiversified

@@ -126,7 +126,12 @@ _FALL_OF = re.compile(
 _DIFFERENCE = re.compile(
     r"(?:\b(?:excess|overrun|headroom|room)\b[^,;]{0,60}\b(?:is|are|of|at|to)\s?(?:about\s)?"
     r"|\b(?:exceed\w*|over|above|below|under|breach\w*|beyond)\b[^,;]{0,40}\bby\s?(?:about\s)?"
-    r"|(?:高出|低出|超出|超过|低于|高于)(?:了|硬限|软限|限额)?约?|(?:余量|超额|超限额)(?:为|有|达)?约?)$",
+    r"|(?:高出|低出|超出|超过|低于|高于)(?:了|硬限|软限|限额)?约?|(?:余量|超额|超限额)(?:为|有|达)?约?|距[^,，；;]{0,12}[有剩余]约?)$",
+    re.IGNORECASE,
+)
+_IS = re.compile(r"\b(?:is|are|was|stands|remains)\s(?:about\s)?$", re.IGNORECASE)
+_OFF_LIMIT = re.compile(
+    r"\s?(?:below|above|over|under|beyond|short of)\s(?:its|the|hard|soft)\b(?![^,;]*\b(?:of|at)\s[0-9])",
     re.IGNORECASE,
 )
 # which way a component or a step of the bridge goes
@@ -137,7 +142,7 @@ _RAISES = re.compile(
 )
 _LOWERS = re.compile(
     r"\b(?:cuts?|cutting|lower\w*|reduc\w+|drop\w*|f[ae]ll\w*|off|offset\w*|hedg\w+|mitigat\w+|decreas\w+|down"
-    r"|less(?!\sthan)|trim\w*|shav\w+)\b|减|抵|压低|下降|降低|对冲|拉低",
+    r"|less(?!\sthan)|trim\w*|shav\w+)\b|减少|抵减|抵消|缩减|减|抵|压低|下降|降低|对冲|拉低",
     re.IGNORECASE,
 )
 _LOWERS_HERE = re.compile(
@@ -195,7 +200,9 @@ def _fault(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | No
             return _Fault(0, f"is {fact}, which the sentence does not say of it", "wrong_period")
     elif fact.role in _CUES and not told and not near.says(_CUES[fact.role]):
         kind = _CUE_FAULTS.get(fact.role, "wrong_measure")
-        return _Fault(4 if fact.everywhere else 0, f"is {fact}, which the sentence does not say", kind)
+        # what has the size of a soft limit by chance may be computed all the same
+        rank = 4 if fact.everywhere else 1 if fact.role == "soft" else 0
+        return _Fault(rank, f"is {fact}, which the sentence does not say", kind)
     for bound in fact.boundaries:
         far = abs(fact.value - bound) > 1e-8 * bound  # closer than any rendering shows
         if far and not read.bound and _side(abs(read.value), bound) != _side(fact.value, bound):
@@ -348,6 +355,10 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
         _DIVERSIFIED.match(near.after) or _DIVERSIFIED_BEFORE.search(near.before[-16:])
     ):
         return _Fault(0, f"is before diversification: {fact}", "wrong_measure")
+    use = kind == "LIM" and fact.role == "value" and "limit" not in entry.meaning.qualities
+    gap = _DIFFERENCE.search(near.before) or (_IS.search(near.lead) and _OFF_LIMIT.match(near.after))
+    if use and fact.unit != "percent" and gap:
+        return _Fault(1, f"is no difference, as the sentence says: {fact}", "wrong_measure")
     if kind == "LIM" and fact.role == "value" and fact.unit != "percent":
         limit = next((one for one in reversed(near.left) if one.tag == "qualities" and one.name == "limit"), None)
         used = bool(_USES.match(near.after.lstrip().removeprefix("is ")) or _USES.search(near.before[-12:]))
@@ -356,9 +367,6 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
                 return _Fault(0, f"is a limit, the sentence speaks of its use: {fact}", "wrong_measure")
         elif limit is not None and not used and near.limit_leads:
             return _Fault(0, f"is no limit: {fact}", "wrong_measure")
-    use = kind == "LIM" and fact.role == "value" and "limit" not in entry.meaning.qualities
-    if use and fact.unit != "percent" and _DIFFERENCE.search(near.before):
-        return _Fault(0, f"is no difference, as the sentence says: {fact}", "wrong_measure")
     stress = kind == "STR" and fact.role in ("value", "previous")
     if (stress or near.cited is None) and not near.names & facts.names_like("STR-"):
         told = told_scenario(near.region_text, entry.names if stress else (), strict=not stress)
