@@ -205,11 +205,12 @@ def _candidates(
     if unit == "percent":
         if "sum" in tags and read.sign >= 0:
             yield from _percent_sums(read, near, pool, ids)
-        if tags & _MOVES:
+        if tags & _MOVES and not (facts.of_case and _LEVEL.search(near.lead)):
             yield from _changes(read, near, facts, pool, tags, ids, relative=True)
         if facts.of_case and tags & {"beyond", "short", "change"}:
             yield from _gaps(read, near, facts, [one for one in pool if _is_rate_limit(one)], ids, tags, sentence)
-        if not near.moves_by and (tags & {"share", "times"} or near.measures & _QUOTIENTS.keys()):
+        off = facts.of_case and (_OFF.match(near.after) or _OFF_BEFORE.search(near.lead))
+        if not near.moves_by and not off and (tags & {"share", "times"} or near.measures & _QUOTIENTS.keys()):
             yield from _parts(read, near, facts, pool, ids, sentence)
     elif unit in ("points", "bp"):
         if tags & (_MOVES | {"beyond", "short"}):
@@ -256,6 +257,12 @@ def _fits(read: Read, one: Entry) -> bool:
     if read.unit in MONEY - {"money"} and fact.unit in MONEY:
         return fact.unit == read.unit
     return fact.unit in (None, "count", "index") or fact.unit in MONEY
+
+
+# "up at 5%" is no change, and "5% above that of another" no share
+_LEVEL = re.compile(r"(?:\b(?:to|at)\s|[至到])$", re.IGNORECASE)
+_OFF = re.compile(r"\s?(?:above|below|over|under|higher|lower|more|less)\b", re.IGNORECASE)
+_OFF_BEFORE = re.compile("(?:高出?|低|多|少)$")
 
 
 def _is_rate_limit(entry: Entry) -> bool:

@@ -86,7 +86,9 @@ class Grid:
         keys = [times.setdefault((one.meaning.years, one.meaning.quarters, one.meaning.dates, one.meaning.previous),
                                  (len(times), one))[0] for one in entries]  # fmt: skip
         first = [one for _, one in times.values()]
-        together = np.array([[same_time(a, b) for b in first] for a in first], dtype=bool).reshape(len(first), len(first))
+        together = np.array([[same_time(a, b) for b in first] for a in first], dtype=bool).reshape(
+            len(first), len(first)
+        )
         units = np.array([_kind(one) for one in entries])
         like = (units[:, None] == units[None, :]) & ~np.eye(len(entries), dtype=bool)
         self.late = np.zeros(len(entries))
