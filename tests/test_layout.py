@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "riskscribe"
 # the files beside __init__.py are the domain, but for these, which put everything together
-TOP = {"cli", "stages", "reporting"}
+TOP = {"cli", "stages", "reporting", "load"}
 # layer -> the layers of this package it may import
 MAY = {
     "domain": {"domain"},

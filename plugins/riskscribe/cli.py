@@ -238,6 +238,7 @@ def case_show(file: Path, as_json: bool) -> None:
 @click.option("--url", default="http://127.0.0.1:8000/v1", show_default=True, help="for --engine api")
 @click.option("--out", type=FILE, help="default: exports/reports/<case id>")
 @click.option("--previous", type=FILE, help="yesterday's case of the same book: gives the earlier values")
+@click.option("--free", is_flag=True, help="do not hold the answer to the report's schema")
 @job_options
 @json_option
 def report(
@@ -246,11 +247,12 @@ def report(
     url: str,
     out: Path | None,
     previous: Path | None,
+    free: bool,
     model: str,
     profile: str,
     as_json: bool,
 ) -> None:
-    """Write a report with the tuned model and verify it: report.json, .md, .html."""
+    """Write a report with the tuned model, held to the report's schema, and verify it: report.json, .md, .html."""
     from riskscribe import reporting
     from riskscribe.release import serve
 
@@ -258,13 +260,15 @@ def report(
     work = job(model, profile)
     merged = work.out / "export" / "merged"
     if engine == "api":
-        answer, about = reporting.ask_api(found, url, serve.api_key()), {"url": url}
+        answer, about = reporting.ask_api(found, url, serve.api_key(), constrained=not free), {"url": url}
     else:
         serve.command("", work.recipe("api.yaml"), merged)
         with contextlib.redirect_stdout(sys.stderr):  # LLaMA-Factory logs to stdout
             from riskscribe.lf.chat import ask
 
-            answer, about = ask(found, work.recipe("api.yaml"), merged), {"path": str(merged)}
+            answer = ask(found, work.recipe("api.yaml"), merged, constrained=not free)
+        about = {"path": str(merged)}
+    about["decoding"] = "free" if free else "constrained"
     out = out or Path("exports/reports") / found.case_id
     findings = reporting.write_verified(out, found, answer, about, yesterday)
     document, lines = reporting.outcome(out, found, findings)

@@ -35,15 +35,27 @@ def load_cases(path: Path, previous: Path | None) -> tuple[Case, Case | None]:
     return annotate(with_previous(case, yesterday)), yesterday
 
 
-def ask_api(case: Case, url: str, key: str, model: str = "riskscribe", timeout: float = 600) -> str:
-    """Ask an OpenAI-compatible endpoint, with our own system message. Raises InputError when it does not answer."""
+def ask_api(
+    case: Case, url: str, key: str, model: str = "riskscribe", timeout: float = 600, *, constrained: bool = True
+) -> str:
+    """Ask an OpenAI-compatible endpoint, with our own system message and the report's schema as response_format.
+
+    Raises InputError when it does not answer.
+    """
     import openai
 
     client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=0)
+    asked: dict[str, Any] = {"model": model, "messages": prompt.messages(case), "temperature": 0}
+    if constrained:
+        schema = {"name": "report", "schema": Report.model_json_schema()}
+        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     try:
-        answer = client.chat.completions.create(model=model, messages=prompt.messages(case), temperature=0)
+        answer = client.chat.completions.create(**asked)
     except openai.AuthenticationError:
         raise InputError(f"{url}: the key was refused; RISKSCRIBE_API_KEY must be the server's") from None
+    except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+        advice = "; an endpoint that does not know response_format needs --free" if constrained else ""
+        raise InputError(f"{url}: the request was refused ({error}){advice}") from None
     except openai.OpenAIError as error:
         raise InputError(f"{url}: no answer ({error}); start the server with `make serve`") from None
     return answer.choices[0].message.content or ""

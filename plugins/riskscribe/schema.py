@@ -13,6 +13,7 @@ from riskscribe.manifest import Manifest
 from riskscribe.policy import Policy
 from riskscribe.report import Report
 
+SCHEMA_FILE = Path("dataset_info/report.schema.json")  # from the repository root, as recipes name it
 SCHEMAS: dict[str, type[BaseModel]] = {
     "case.schema.json": Case,
     "report.schema.json": Report,

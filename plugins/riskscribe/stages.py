@@ -31,6 +31,7 @@ from riskscribe.files import read_yaml, sha256, write_json, write_lines
 from riskscribe.page.comparison import write_comparison
 from riskscribe.release import base, serve
 from riskscribe.report import LEVELS
+from riskscribe.schema import SCHEMA_FILE
 
 DATA = Path("datasets/risk_report/v1")
 BASE = Path("exports/base/smollm2_135m")
@@ -43,9 +44,14 @@ NEEDS = {
     "demo": ["export"],
     "all": ["eval", "demo"],
 }
-# files of the package that decide what a stage's outputs say
-RULES = {"baseline": (metrics.RUBRIC_FILE,), "eval": (metrics.RUBRIC_FILE, compare.DECISION)}
-COLUMNS = ("constant", "policy_template", "base_few_shot")
+# files that decide what a stage's outputs say, beside its recipes
+RULES = {
+    "baseline": (SCHEMA_FILE, metrics.RUBRIC_FILE),
+    "eval": (SCHEMA_FILE, metrics.RUBRIC_FILE, compare.DECISION),
+}
+COLUMNS = ("constant", "policy_template", "base_few_shot", "base_few_shot_constrained")
+# a model's column, and the same recipe once more with every answer held to the report's schema
+DECODED = {"": {}, "_constrained": {"answer_schema": SCHEMA_FILE}}
 
 
 def llamafactory_cli() -> str:
@@ -190,9 +196,13 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+def _command(verb: str, recipe: Path, overrides: dict[str, Any]) -> list[str]:
+    return ["llamafactory-cli", verb, str(recipe), *(f"{key}={value}" for key, value in overrides.items())]
+
+
 def _llamafactory(verb: str, recipe: Path, overrides: dict[str, Any], log: Path) -> list[str]:
     """Run llamafactory-cli with a recipe; its output goes to the terminal and to `log`. Returns the command."""
-    command = ["llamafactory-cli", verb, str(recipe), *(f"{key}={value}" for key, value in overrides.items())]
+    command = _command(verb, recipe, overrides)
     click.echo("$ " + " ".join(command), err=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -220,7 +230,8 @@ def _staged(job: Job, stage: str, recipes: list[str], work) -> bool:
     if manifest.is_current(folder, stage, inputs, settings):
         return False
     before = manifest.load(folder)
-    resumable = before is not None and (before.inputs, before.settings) == (inputs, settings)
+    # a complete run that is not current was altered: nothing of it is kept
+    resumable = before is not None and (before.status, before.inputs, before.settings) == ("pending", inputs, settings)
     if folder.exists() and not resumable:
         shutil.rmtree(folder)
     record = manifest.start(folder, stage, inputs=inputs, settings=settings, parents=list(job.parents(stage)))
@@ -249,6 +260,20 @@ def data(job: Job) -> bool:
     return made
 
 
+def _predict(job: Job, recipe: str, overrides: dict[str, Any], folder: Path) -> list[str]:
+    """Predict and score the test cases by a recipe, in `folder` free and in `<folder>_constrained` held to the schema.
+
+    A column that an interrupted run of the stage has scored stays. Returns the free column's command.
+    """
+    for ending, decoding in DECODED.items():
+        target = folder.with_name(folder.name + ending)
+        if not (target / "metrics.json").exists():
+            given = {**overrides, **decoding, "output_dir": target / "predict"}
+            _llamafactory("train", job.recipe(recipe), given, target / "llamafactory.log")
+            score.score_run(job.rows(), job.test, target / "predict" / "generated_predictions.jsonl", target)
+    return _command("train", job.recipe(recipe), {**overrides, "output_dir": folder / "predict"})
+
+
 def baseline(job: Job) -> bool:
     """Floor (constant majority report), ceiling (policy with a template) and the base model with worked examples."""
 
@@ -264,11 +289,7 @@ def baseline(job: Job) -> bool:
             path = folder / name / "predictions.jsonl"
             write_lines(path, [{"case_id": one.case.case_id, "predict": write(one.case).to_json()} for one in rows])
             score.score_run(rows, job.test, path, folder / name)
-        target = folder / "base_few_shot"
-        overrides = {**job.settings["baseline"], "output_dir": target / "predict"}
-        recipe = job.recipe("predict_base.yaml")
-        record.command = _llamafactory("train", recipe, overrides, target / "llamafactory.log")
-        score.score_run(rows, job.test, target / "predict" / "generated_predictions.jsonl", target)
+        record.command = _predict(job, "predict_base.yaml", job.settings["baseline"], folder / "base_few_shot")
         return _names(folder)
 
     return _staged(job, "baseline", ["predict_base.yaml"], work)
@@ -291,22 +312,13 @@ def train(job: Job) -> bool:
 
 
 def evaluate(job: Job) -> bool:
-    """The tuned model on the test cases, and the comparison page with every column."""
+    """The tuned model on the test cases, free and constrained, and the comparison page with every column."""
 
     def work(folder: Path, record: manifest.Manifest) -> list[str]:
-        target = folder / "tuned"
-        overrides = {
-            **job.settings["eval"],
-            "adapter_name_or_path": job.out / "train" / "adapter",
-            "output_dir": target / "predict",
-        }
-        record.command = _llamafactory(
-            "train", job.recipe("predict_tuned.yaml"), overrides, target / "llamafactory.log"
-        )
-        score.score_run(job.rows(), job.test, target / "predict" / "generated_predictions.jsonl", target)
-        found = compare.compare(
-            [*(job.out / "baseline" / one for one in COLUMNS), target], f"{job.name}: {job.profile} profile"
-        )
+        overrides = {**job.settings["eval"], "adapter_name_or_path": job.out / "train" / "adapter"}
+        record.command = _predict(job, "predict_tuned.yaml", overrides, folder / "tuned")
+        columns = [*(job.out / "baseline" / one for one in COLUMNS), *(folder / f"tuned{one}" for one in DECODED)]
+        found = compare.compare(columns, f"{job.name}: {job.profile} profile")
         found["commands"] = [f"make eval MODEL={job.model} PROFILE={job.profile}"]
         write_comparison(folder / "comparison", found)
         return _names(folder)
@@ -339,6 +351,7 @@ def demo(job: Job) -> bool:
     key, port, folder = secrets.token_urlsafe(24), serve.free_port(), job.out / "demo"
     arguments = serve.command(llamafactory_cli(), job.recipe("api.yaml"), model)
     about = {"name": f"{job.name}, {job.profile} profile", "manifest": sha256(job.out / "export" / manifest.NAME)}
+    about["decoding"] = "constrained"
     with serve.running(arguments, environment(), key, port, folder / "server.log") as url:
         for name, case in tqdm(cases.items(), desc="reports", unit="report"):
             write_json(folder / name / "case.json", case)
