@@ -303,6 +303,9 @@ def train(job: Job) -> bool:
         overrides = {**job.settings["train"], "output_dir": folder / "adapter"}
         overrides.pop("recipe", None)
         adapter = folder / "adapter"
+        for one in adapter.glob("checkpoint-*"):
+            if not (one / "trainer_state.json").exists():
+                shutil.rmtree(one)  # what a checkpoint writes last is missing: killed while it was written
         if adapter.exists() and not any(adapter.glob("checkpoint-*")):
             shutil.rmtree(adapter)  # it stopped before its first checkpoint: nothing to resume
         record.command = _llamafactory("train", job.recipe(name), overrides, folder / "llamafactory.log")

@@ -323,8 +323,11 @@ def test_response_logits_give_upstreams_loss_and_gradient(trainer_and_batch, mon
     assert gradients and len(gradients) == len(expected_gradients)
     for one, other in zip(gradients, expected_gradients, strict=True):
         assert np.allclose(one, other, atol=1e-5)
-    # evaluation wants every position: compute_accuracy reads the logits
+    # the loss of an evaluation too, unless compute_accuracy reads the logits of every position
     trainer.model.eval()
+    assert float(ours_(trainer, trainer.model, dict(batch))) == pytest.approx(expected, abs=1e-5)
+    assert kept[-1] == kept[0]
+    monkeypatch.setattr(trainer, "compute_metrics", lambda given: {})
     ours_(trainer, trainer.model, dict(batch))
     assert kept[-1] is None
     # a batch without a single answer token is upstream's business

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
-from riskscribe.lf import api, board, cluster, decode, guide, live
+from riskscribe.lf import api, board, cluster, decode, guide, live, rows
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
@@ -170,7 +170,7 @@ def add_metric(module: ModuleType) -> None:
 
 
 def keep_response_logits(module: ModuleType) -> None:
-    """Training computes logits from the first answer token on. Upstream: train/sft/trainer.py, compute_loss.
+    """A loss needs logits from the first answer token on. Upstream: train/sft/trainer.py, compute_loss.
 
     The same loss to rounding: prompt positions carry no label. Their logits (a vocabulary of 49,152 for half of all
     tokens) are a fifth of a 135M model's arithmetic. `logits_to_keep` is transformers' own argument.
@@ -181,7 +181,9 @@ def keep_response_logits(module: ModuleType) -> None:
     @wraps(upstream)
     def compute_loss(self, model, inputs, *rest, **options):
         labels = inputs.get("labels")
-        if CASES.known and model.training and labels is not None and self.compute_loss_func is None:
+        # in an evaluation compute_accuracy reads the logits of every position
+        unread = model.training or self.compute_metrics is None
+        if CASES.known and unread and labels is not None and self.compute_loss_func is None:
             answered = (labels != module.IGNORE_INDEX).any(dim=0).nonzero()
             # one position more: a token is predicted from the one before it
             keep = labels.shape[1] - max(0, int(answered[0]) - 1) if len(answered) else labels.shape[1]
@@ -414,6 +416,16 @@ ATTACHMENTS = (
     ),
     Attachment(
         "llamafactory.train.sft.workflow", "live evaluation's settings", live.read_settings, {"run_sft": _RUN_SFT}
+    ),
+    # they belong to data/loader.py, which is loaded by now
+    Attachment(
+        "llamafactory.train.sft.workflow", "rows that are no case are named", rows.name_bad_rows, {"get_dataset": ()}
+    ),
+    Attachment(
+        "llamafactory.train.sft.workflow",
+        "over-long cases are named, no answer is cut",
+        rows.tell_long_rows,
+        {"get_dataset": ()},
     ),
     Attachment(
         "llamafactory.train.trainer_utils",
