@@ -1,91 +1,88 @@
-"""The stages: every column free and constrained, what an interruption leaves, what was altered."""
+"""The stages: what makes one run again, and that what they read comes with the package."""
 
-import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from riskscribe import manifest, stages
-from riskscribe.files import write_text
+from riskscribe.evaluate import compare, metrics
+from riskscribe.schema import SCHEMA_FILE
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(stages.__file__).parent
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch, tiny_model, make_dataset) -> stages.Job:
-    """A model folder with the embedded model's recipes, on a tiny model and three test cases, in a root of its own."""
-    rows = make_dataset(3)
+def job(tmp_path, monkeypatch) -> stages.Job:
+    """A job of one recipe, whose baseline and training are done."""
     monkeypatch.chdir(tmp_path)
-    for name in ("dataset_info", "datasets"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    folder = tmp_path / "recipes" / "tiny"
-    for stage in ("predict_base", "predict_tuned"):
-        recipe = yaml.safe_load((ROOT / "recipes" / "smollm2_135m" / f"{stage}.yaml").read_text())
-        recipe |= {"model_name_or_path": str(tiny_model), "dataset_dir": str(rows), "max_new_tokens": 24}
-        write_text(folder / f"{stage}.yaml", yaml.safe_dump(recipe))
-    quick = {
-        "test": str(rows / "rows.jsonl"),
-        "baseline": {"eval_dataset": "rows_few_shot"},
-        "eval": {"eval_dataset": "rows"},
-        "train": {},
-        "seconds": {},
-    }
-    write_text(folder / "profiles.yaml", yaml.safe_dump({"base": "tiny", "quick": quick}))
-    return stages.Job("tiny", "quick")
+    for name in ("recipes/own/predict.yaml", "test.jsonl"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    Path("recipes/own/profiles.yaml").write_text("base: own\nquick: {test: test.jsonl, seconds: {}}\n")
+    found = stages.Job("own", "quick")
+    for one in ("baseline", "train"):
+        manifest.finish(found.out / one, manifest.start(found.out / one, one), [])
+    return found
 
 
-def predictions(folder: Path) -> list[str]:
-    lines = (folder / "predict" / "generated_predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(one)["predict"] for one in lines]
+def runs(job: stages.Job, stage: str) -> bool:
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        (folder / "made.txt").write_text("x")
+        return ["made.txt"]
+
+    return stages._staged(job, stage, ["predict.yaml"], work)
 
 
-@pytest.mark.slow
-def test_every_model_column_is_there_free_and_constrained(job, tiny_model):
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    get_peft_model(model, LoraConfig(task_type="CAUSAL_LM")).save_pretrained(job.out / "train" / "adapter")
-    manifest.finish(job.out / "train", manifest.start(job.out / "train", "train"), [])
-    assert stages.baseline(job) and not stages.baseline(job)
-    assert stages.evaluate(job)
-    for free in (job.out / "baseline" / "base_few_shot", job.out / "eval" / "tuned"):
-        held = free.with_name(f"{free.name}_constrained")
-        assert len(predictions(free)) == len(predictions(held)) == 3
-        # an untrained model cannot end a report in 24 tokens, but begins one
-        assert all(one.startswith('{"schema_version":"1","limit_breaches":[') for one in predictions(held))
-        assert not any(one.startswith("{") for one in predictions(free))
-    found = json.loads((job.out / "eval" / "comparison" / "comparison.json").read_text(encoding="utf-8"))
-    assert [one["key"] for one in found["columns"]] == [
-        "constant", "policy_template", "base_few_shot", "base_few_shot_constrained", "tuned", "tuned_constrained",
-    ]  # fmt: skip
-    assert found["pair"] == {"candidate": "tuned_constrained", "reference": "base_few_shot_constrained"}
-
-    # what was altered is made anew
-    altered = job.out / "baseline" / "base_few_shot" / "records.jsonl"
-    was = altered.read_text(encoding="utf-8")
-    altered.write_text(was.replace('"schema_valid": false', '"schema_valid": true'), encoding="utf-8")
-    assert altered.read_text(encoding="utf-8") != was
-    assert stages.baseline(job)
-    assert altered.read_text(encoding="utf-8") == was
+@pytest.mark.parametrize(
+    ("stage", "changed", "again"),
+    [
+        ("eval", None, False),
+        ("eval", "recipes/own/predict.yaml", True),
+        ("eval", "test.jsonl", True),
+        ("eval", "decision.yaml", True),
+        ("eval", "rubric.yaml", True),
+        ("baseline", "rubric.yaml", True),
+        ("baseline", "report.schema.json", True),
+        ("baseline", "decision.yaml", False),
+        ("export", "decision.yaml", False),
+    ],
+)
+def test_a_stage_runs_again_when_what_decides_its_outputs_changed(job, monkeypatch, stage, changed, again):
+    found = {one.name: one for one in (compare.DECISION, metrics.RUBRIC_FILE, ROOT / SCHEMA_FILE)}
+    copies = {name: Path(shutil.copy(one, name)) for name, one in found.items()}
+    monkeypatch.setattr(
+        stages,
+        "RULES",
+        {name: tuple(copies[one.name] for one in rules) for name, rules in stages.RULES.items()},
+    )
+    needs = {one: [] for one in stages.NEEDS} | {"eval": ["baseline", "train"]}
+    monkeypatch.setattr(stages, "NEEDS", needs)
+    assert runs(job, stage) and not runs(job, stage)
+    if changed:
+        Path(changed).write_text(Path(changed).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    assert runs(job, stage) is again
 
 
-def test_an_interrupted_stage_keeps_its_folder_and_a_changed_one_does_not(job):
-    made = []
+INSTALLED = """
+from riskscribe.evaluate import compare, metrics
+from riskscribe.page.render import _environment
+from riskscribe.policy import default_policy
+assert compare.read_decision()[1]["file"] == "decision.yaml" and metrics.rubric() and default_policy()
+assert all(_environment(True).get_template(f"{one}.html.j2") for one in ("report", "comparison"))
+"""
 
-    def work(folder, record):
-        made.append(sorted(one.name for one in folder.iterdir()))
-        write_text(folder / "half", "done")
-        if len(made) == 1:
-            raise KeyboardInterrupt
-        return ["half"]
 
-    with pytest.raises(KeyboardInterrupt):
-        stages._staged(job, "baseline", ["predict_base.yaml"], work)
-    assert stages._staged(job, "baseline", ["predict_base.yaml"], work)
-    assert not stages._staged(job, "baseline", ["predict_base.yaml"], work)
-    write_text(job.out / "baseline" / "half", "altered")
-    assert stages._staged(job, "baseline", ["predict_base.yaml"], work)
-    assert made == [["manifest.json"], ["half", "manifest.json"], ["manifest.json"]]
+def test_what_decides_comes_with_the_package(tmp_path):
+    """As installed from a wheel: no checkout around it."""
+    shutil.copytree(PACKAGE, tmp_path / "site" / "riskscribe", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(
+        [sys.executable, "-c", INSTALLED],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )
