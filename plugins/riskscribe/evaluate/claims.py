@@ -417,8 +417,12 @@ def _stresses(text: str, sentence: Sentence, numbers, facts: Facts):
             continue
         worst = bool(match["worst"] or match["is_worst"] or match["zui"])
         right = own.fact.value == (min(sizes) if worst else max(sizes))
-        places = [
-            i for i, one in enumerate(numbers) if set(group.ids) & set(one.evidence) and start <= one.span[0] < end
+        places = [  # its amount, not the 200 of "Rates up 200"
+            i
+            for i, (one, read) in enumerate(zip(numbers, sentence.reads, strict=True))
+            if start <= one.span[0] < end
+            and set(group.ids) & set(one.evidence)
+            and any(read.states(each.size, each.fact.exact, True) for each in cited)
         ]
         reason = f"is not the {'worst' if worst else 'mildest'}: {own.fact}"
         yield _claim(text, match.span(), "extreme", right, [own], reason), places
