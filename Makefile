@@ -2,6 +2,7 @@
 PYTHON  ?= python3
 MODEL   ?= smollm2_135m
 PROFILE ?= quick
+AWQ     ?= auto
 
 BIN := .venv/bin
 JOB := --model $(MODEL) --profile $(PROFILE)
@@ -25,8 +26,11 @@ setup: .venv/installed ## make .venv from requirements.lock (once; 8 GB, about 2
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-data baseline train eval export demo: setup ## a stage of the main job, and what it needs
+data baseline train eval demo: setup ## a stage of the main job, and what it needs
 	@$(BIN)/riskscribe run $@ $(JOB)
+
+export: setup ## merge, AWQ where its environments are (AWQ=1 installs them, 12 GB), parity gate
+	@$(BIN)/riskscribe run parity $(JOB) --awq $(AWQ)
 
 all: setup ## the main job: data, baseline, training, evaluation, export, verified reports
 	@$(BIN)/riskscribe run all $(JOB)

@@ -13,6 +13,7 @@ import click
 from riskscribe.errors import InputError
 
 FILE = click.Path(path_type=Path)
+STAGES = ["data", "baseline", "train", "eval", "export", "quantize", "parity", "demo", "all"]
 
 
 class Commands(click.Group):
@@ -61,13 +62,14 @@ def job_options(command):
 
 
 @main.command("run")
-@click.argument("stage", type=click.Choice(["data", "baseline", "train", "eval", "export", "demo", "all"]))
+@click.argument("stage", type=click.Choice(STAGES))
+@click.option("--awq", type=click.Choice(["auto", "1", "0"]), default="auto", help="auto: by the engines installed")
 @job_options
-def run_stage(stage: str, model: str, profile: str) -> None:
+def run_stage(stage: str, awq: str, model: str, profile: str) -> None:
     """Run a stage of the main job and what it needs; what is up to date is passed over."""
-    from riskscribe.stages import run
+    from riskscribe.stages import Job, run
 
-    run(job(model, profile), stage)
+    run(Job(model, profile, awq), stage)
 
 
 @main.group()
@@ -494,6 +496,46 @@ def judge(folder_a: Path, folder_b: Path, data_file: Path, out: Path, as_json: b
     sys.exit(any(one["unscored"] for one in found["languages"].values()) and not judging.scored(found))
 
 
+@main.command()
+@click.option("--recipe", type=FILE, help="an awq.yaml")
+@click.option("--engine", type=click.Choice(["autoawq", "llmcompressor"]), help="default: the recipe's")
+@click.option("--model", type=FILE, help="the merged model; default: the recipe's")
+@click.option("--out", type=FILE, help="a folder; the model goes to <out>/<engine>")
+@click.option("--install", multiple=True, help="ENGINE: make its environment, several GB; once")
+def quantize(recipe: Path | None, engine: str | None, model: Path | None, out: Path | None, install) -> None:
+    """Quantize a merged model to four bits (AWQ), in the engine's own environment."""
+    from riskscribe.release import environments, quantize
+
+    if not (recipe or install):
+        raise InputError("quantize needs --recipe FILE, or --install ENGINE")
+    for one in install:
+        made = environments.install(one)
+        click.echo(f"{environments.folder(one)}: {'installed' if made else 'there already'}")
+    if recipe:
+        wanted = quantize.read_recipe(recipe, engine=engine, model=model, out=out)
+        click.echo(quantize.quantize(wanted, str(recipe)))
+
+
+@main.command()
+@click.option("--recipe", type=FILE, default=Path("recipes/smollm2_135m/parity.yaml"), show_default=True)
+@click.option("--out", type=FILE, required=True, help="a JSON file; pages in two languages stand beside it")
+@click.option("--base", type=FILE)
+@click.option("--adapter", type=FILE)
+@click.option("--merged", type=FILE)
+@click.option("--awq", type=FILE, multiple=True, help="a quantized model; repeat it for several")
+@json_option
+def parity(recipe: Path, out: Path, as_json: bool, awq: tuple[Path, ...], **folders: Path | None) -> None:
+    """Gate: adapter, merged, quantized and served are one model. Exit code 1, and `rejected`, if not."""
+    from riskscribe.release import parity as gate
+    from riskscribe.stages import environment, llamafactory_cli
+
+    given = {key: one for key, one in folders.items() if one} | ({"awq": list(awq)} if awq else {})
+    wanted = gate.read_recipe(recipe, **given)
+    found = gate.parity(wanted, out, source=str(recipe), cli=llamafactory_cli(), environment=environment())
+    _tell(as_json, found, *gate.lines(found), str(out.with_suffix(".html")))
+    sys.exit(not found["passed"])
+
+
 @main.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @job_options
@@ -571,3 +613,30 @@ def manifest_show(folder: Path, as_json: bool) -> None:
     if found is None:
         raise InputError(f"{folder}: holds no {NAME}")
     click.echo(found.model_dump_json(indent=2, exclude_none=True))
+
+
+@manifest_group.command("verify")
+@click.argument("folder", type=FILE)
+@json_option
+def manifest_verify(folder: Path, as_json: bool) -> None:
+    """Whether an artefact is whole, not rejected, and what it was made from is unchanged. Exit code 1 where not."""
+    from riskscribe.manifest import verify as verified
+
+    found = verified(folder)
+    _tell(as_json, {"folder": str(folder), "faults": found}, *(found or [f"{folder}: unaltered"]))
+    sys.exit(bool(found))
+
+
+@manifest_group.command("diff")
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@json_option
+def manifest_diff(first: Path, second: Path, as_json: bool) -> None:
+    """Same seed, different result: what differs between two runs. Exit code 1 where outputs differ."""
+    from riskscribe.manifest import diff
+
+    found = diff(first, second)
+    lines = [f"{one['kind']}: {one['name']}: {one['first']} -> {one['second']}" for one in found["causes"]]
+    lines += [f"output: {name} differs" for name in found["outputs"]]
+    _tell(as_json, found, *lines, found["answer"])
+    sys.exit(bool(found["outputs"]))

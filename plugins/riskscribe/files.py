@@ -69,11 +69,16 @@ def _write(path: Path, parts: Iterable[str]) -> None:
         file.writelines(parts)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` (or a pydantic model) as indented JSON ending in a newline."""
+def rendered(value: Any) -> str:
+    """`value` (or a pydantic model) as indented JSON ending in a newline."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json", exclude_none=True)
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` (or a pydantic model) as `rendered` gives it."""
+    write_text(path, rendered(value))
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:

@@ -29,7 +29,8 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate import compare, metrics, score
 from riskscribe.files import read_yaml, sha256, write_json, write_lines
 from riskscribe.page.comparison import write_comparison
-from riskscribe.release import base, serve
+from riskscribe.release import base, environments, quantize, serve, template
+from riskscribe.release import parity as gate
 from riskscribe.report import LEVELS
 from riskscribe.schema import SCHEMA_FILE
 
@@ -41,6 +42,8 @@ NEEDS = {
     "train": ["data"],
     "eval": ["baseline", "train"],
     "export": ["train"],
+    "quantize": ["export"],
+    "parity": ["quantize"],
     "demo": ["export"],
     "all": ["eval", "demo"],
 }
@@ -49,6 +52,7 @@ RULES = {
     "baseline": (SCHEMA_FILE, metrics.RUBRIC_FILE),
     "eval": (SCHEMA_FILE, metrics.RUBRIC_FILE, compare.DECISION),
 }
+RULES["parity"] = RULES["eval"]
 COLUMNS = ("constant", "policy_template", "base_few_shot", "base_few_shot_constrained")
 # a model's column, and the same recipe once more with every answer held to the report's schema
 DECODED = {"": {}, "_constrained": {"answer_schema": SCHEMA_FILE}}
@@ -74,6 +78,8 @@ class Job:
 
     model: str
     profile: str
+    # which engines make an AWQ model: those installed (auto), all of them, installed first (1), none (0)
+    awq: str = "auto"
 
     @property
     def recipes(self) -> Path:
@@ -135,6 +141,13 @@ class Job:
             raise InputError(f"{path}: no such recipe")
         return path
 
+    @property
+    def engines(self) -> list[str]:
+        """The AWQ engines of this run, of those the folder has a recipe for."""
+        if self.awq == "0" or not (self.recipes / "awq.yaml").exists():
+            return []
+        return [one for one in environments.ENGINES if self.awq == "1" or environments.installed(one)]
+
     def rows(self) -> list[score.Scored]:
         """The cases of the profile's test file."""
         return [score.Scored(row.case, row.book, row.slices) for row in splits.read_rows(self.test)]
@@ -142,8 +155,9 @@ class Job:
     def parents(self, stage: str) -> dict[str, str]:
         """Manifest hashes of the stages this one builds on."""
         folders = {"data": DATA, "base": BASE, **{one: self.out / one for one in ("baseline", "train", "export")}}
+        folders |= {"quantize": self.out / "quantize"}
         wanted = [*(["base"] if self.embedded else []), *NEEDS[stage]]
-        return {f"{one}/{manifest.NAME}": sha256(folders[one] / manifest.NAME) for one in wanted}
+        return {f"{one}/{manifest.NAME}": manifest.identity(folders[one]) for one in wanted}
 
 
 def run(job: Job, stage: str) -> None:
@@ -220,13 +234,13 @@ def _llamafactory(verb: str, recipe: Path, overrides: dict[str, Any], log: Path)
     return command
 
 
-def _staged(job: Job, stage: str, recipes: list[str], work) -> bool:
+def _staged(job: Job, stage: str, recipes: list[str], work, **more: Any) -> bool:
     """Run `work(folder, record)` -> output names, unless the stage's folder already holds this very run."""
     folder = job.out / stage
     inputs = {str(job.recipe(one)): sha256(job.recipe(one)) for one in recipes}
     inputs |= {one.name: sha256(one) for one in RULES.get(stage, ())}
     inputs |= {str(job.test): sha256(job.test)} | job.parents(stage)
-    settings = {"profile": job.profile, "overrides": job.settings.get(stage, {})}
+    settings = {"profile": job.profile, "overrides": job.settings.get(stage, {}), **more}
     if manifest.is_current(folder, stage, inputs, settings):
         return False
     before = manifest.load(folder)
@@ -336,10 +350,68 @@ def export(job: Job) -> bool:
         overrides = {"adapter_name_or_path": job.out / "train" / "adapter", "export_dir": folder / "merged"}
         if job.embedded:  # served in the type it was tuned and tested in
             overrides["infer_dtype"] = manifest.load(BASE).settings["dtype"]
-        record.command = _llamafactory("export", job.recipe("export.yaml"), overrides, folder / "llamafactory.log")
+        recipe = job.recipe("export.yaml")
+        record.command = _llamafactory("export", recipe, overrides, folder / "llamafactory.log")
+        name, base_folder = read_yaml(recipe)["template"], BASE if job.embedded else None
+        template.write(folder / "merged", name)
+        template.ensure(folder / "merged", name, base_folder)
         return _names(folder)
 
     return _staged(job, "export", ["export.yaml"], work)
+
+
+def quantize_merged(job: Job) -> bool:
+    """The merged model in four bits, by every engine of this run; an AWQ folder each, with its own manifest."""
+    if not job.engines:
+        click.echo(
+            "AWQ: none made; its environments are not installed. `make export AWQ=1` installs them: "
+            + "; ".join(f"{name} {size}" for name, size in environments.ENGINES.items()),
+            err=True,
+        )
+
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        for engine in job.engines:
+            environments.install(engine)
+            changed = {"engine": engine, "model": job.out / "export" / "merged", "out": folder}
+            recipe = quantize.read_recipe(job.recipe("awq.yaml"), **changed, **job.settings.get("quantize", {}))
+            quantize.quantize(recipe, str(job.recipe("awq.yaml")))
+        return _names(folder)
+
+    recipes = ["awq.yaml"] if (job.recipes / "awq.yaml").exists() else []
+    return _staged(job, "quantize", recipes, work, engines=job.engines)
+
+
+def parity(job: Job) -> bool:
+    """The gate: adapter, merged, quantized and served are one model, or the stage fails and rejects what differs."""
+
+    def work(folder: Path, record: manifest.Manifest) -> list[str]:
+        given = {
+            "base": BASE if job.embedded else Path(_cached(job.name)),
+            "adapter": job.out / "train" / "adapter",
+            "merged": job.out / "export" / "merged",
+            "awq": [job.out / "quantize" / one for one in job.engines],
+        }
+        path = job.recipe("parity.yaml")
+        recipe = gate.read_recipe(path, **given, **job.settings.get("parity", {}))
+        found = gate.parity(
+            recipe, folder / "parity.json", source=str(path), cli=llamafactory_cli(), environment=environment()
+        )
+        for line in gate.lines(found):
+            click.echo(line, err=True)
+        click.echo(f"parity: {folder}/parity.html", err=True)
+        if not found["passed"]:
+            names = [one["row"] for one in found["rows"] if one["passed"] is False]
+            raise InputError(f"the parity gate rejected {', '.join(names)}; see {folder}/parity.html")
+        return _names(folder)
+
+    return _staged(job, "parity", ["parity.yaml"], work)
+
+
+def _cached(name: str) -> str:
+    """The folder of a hub model in the Hugging Face cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return str(Path(try_to_load_from_cache(name, "config.json")).parent)
 
 
 def demo(job: Job) -> bool:
@@ -364,4 +436,13 @@ def demo(job: Job) -> bool:
     return True
 
 
-STAGES = {"data": data, "baseline": baseline, "train": train, "eval": evaluate, "export": export, "demo": demo}
+STAGES = {
+    "data": data,
+    "baseline": baseline,
+    "train": train,
+    "eval": evaluate,
+    "export": export,
+    "quantize": quantize_merged,
+    "parity": parity,
+    "demo": demo,
+}

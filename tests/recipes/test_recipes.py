@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# profiles.yaml holds overrides for the recipes beside it, it is none itself
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.name != "profiles.yaml")
+# profiles.yaml holds overrides for the recipes beside it; awq.yaml and parity.yaml are stages of ours
+OWN = {"awq.yaml", "parity.yaml"}
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.name not in OWN | {"profiles.yaml"})
 PROFILES = sorted((ROOT / "recipes").rglob("profiles.yaml"))
 MODELS = sorted({path.parent for path in RECIPES})
 DATASETS = json.loads((ROOT / "dataset_info" / "dataset_info.json").read_text(encoding="utf-8"))
@@ -215,6 +216,33 @@ def test_profiles_override_the_recipes_fairly(path):
         assert base.get("max_samples") == tuned.get("max_samples")
         files = {DATASETS[one["eval_dataset"]]["file_name"] for one in (base, tuned)}
         assert files == {f"../{profile['test']}"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes").rglob("awq.yaml")) + sorted((ROOT / "recipes").rglob("parity.yaml")), ids=name_of
+)
+def test_our_own_stages_are_read_and_agree_with_their_neighbours(path, in_root):
+    from riskscribe.release import parity, quantize
+
+    export, name = load(path.with_name("export.yaml")), path.relative_to(ROOT)
+    stage = "quantize" if path.stem == "awq" else "parity"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line.split(":")[0] for line in lines[:4]] == ["# Prerequisite", "# Run", "# Override", "# Limitation"]
+    assert all(f"riskscribe {stage} --recipe {name}" in line for line in lines[1:3])
+    found = (quantize if stage == "quantize" else parity).read_recipe(path)
+    assert found.template == export["template"] and found.data.exists()
+    if stage == "quantize":
+        assert str(found.model) == export["export_dir"]
+        return
+    assert str(found.merged) == export["export_dir"] and str(found.adapter) == export["adapter_name_or_path"]
+    assert found.max_new_tokens == load(path.with_name("api.yaml"))["max_new_tokens"] and found.api.exists()
+    for profile in ("quick", "full"):
+        changed = load(path.with_name("profiles.yaml"))[profile].get("parity", {})
+        sized = parity.read_recipe(path, **changed)
+        for rule in (sized.merged_no_worse, sized.awq_no_worse):
+            # a sample that loses nothing must be able to pass: Tango's bound with no case lost is z^2 / (n + z^2)
+            n, z = sized.cases[rule.language], 1.645
+            assert n >= rule.minimum_cases and 100 * z**2 / (n + z**2) < rule.margin_points
 
 
 QWEN = ROOT / "recipes" / "qwen2_5_7b"

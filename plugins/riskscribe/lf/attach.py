@@ -17,7 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
-from riskscribe.lf import api, board, cluster, decode, guide, live, rows
+from riskscribe.lf import api, board, cluster, decode, guide, live, provenance, rows
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.5",)
@@ -413,6 +413,9 @@ ATTACHMENTS = (
         "the metric sees the prompts; faster decoding on a CPU",
         show_inputs_to_metric,
         {"run_sft": _RUN_SFT},
+    ),
+    Attachment(
+        "llamafactory.train.sft.workflow", "a manifest of every run", provenance.record_runs, {"run_sft": _RUN_SFT}
     ),
     Attachment(
         "llamafactory.train.sft.workflow", "live evaluation's settings", live.read_settings, {"run_sft": _RUN_SFT}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from riskscribe import manifest
 from riskscribe.errors import InputError
 
 KEY = "RISKSCRIBE_API_KEY"
@@ -56,10 +57,16 @@ def ensure_free(port: int) -> None:
             raise InputError(f"port {port} on {HOST} is taken; choose another with --port")
 
 
-def command(cli: str, recipe: Path, model: Path) -> list[str]:
-    """The llamafactory-cli call that serves `model` by `recipe`. Raises InputError when the model is not there."""
+def command(cli: str, recipe: Path, model: Path, *, gated: bool = True) -> list[str]:
+    """The llamafactory-cli call that serves `model` by `recipe`.
+
+    Raises InputError when the model is not there, or was rejected by the parity gate (which serves it itself, with
+    `gated` off, to judge it).
+    """
     if not (model / "config.json").exists():
         raise InputError(f"{model}: no merged model here; `make export` makes it")
+    if gated and (why := manifest.rejection(model)):
+        raise InputError(f"{model}: rejected by the parity gate: {why}")
     return [cli, "api", str(recipe), f"model_name_or_path={model}"]
 
 

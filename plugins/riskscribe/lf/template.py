@@ -1,0 +1,39 @@
+"""The chat template LLaMA-Factory trains and serves with: as Jinja for others, and as token ids."""
+
+from typing import Any
+
+from riskscribe.errors import InputError
+
+Conversation = list[dict[str, str]]
+
+
+def _template(name: str):
+    from llamafactory.data.template import TEMPLATES
+
+    if name not in TEMPLATES:
+        raise InputError(f"template {name!r}: LLaMA-Factory has none of this name; the recipe's is needed")
+    return TEMPLATES[name]
+
+
+def token_ids(name: str, tokenizer: Any, conversation: Conversation) -> list[int]:
+    """What a model is trained on and asked with: a conversation (an optional system message first) as token ids.
+
+    Upstream: data/template.py, Template._encode.
+    """
+    system, *turns = conversation if conversation[0]["role"] == "system" else [{"content": ""}, *conversation]
+    encoded = _template(name)._encode(tokenizer, turns, system["content"], "")
+    return [one for part in encoded for one in part]
+
+
+def jinja(name: str, tokenizer: Any) -> str:
+    """LLaMA-Factory's template as Jinja.
+
+    Upstream's own text (Template._get_jinja_template) with one difference taken out: LLaMA-Factory takes an empty
+    system message for none, and its Jinja does not.
+    """
+    template = _template(name)
+    text = template._get_jinja_template(tokenizer)
+    default = template._jinja_escape(template.default_system)
+    given = "{% set system_message = messages[0]['content'] %}"
+    text = text.replace(given, f"{{% set system_message = messages[0]['content'] or '{default}' %}}")
+    return text.replace("{% if system_message is defined %}", "{% if system_message %}")
