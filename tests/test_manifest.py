@@ -91,3 +91,59 @@ def test_outside_a_repository_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     record = manifest.start(tmp_path / "run", "train")
     assert (record.commit, record.dirty) == (None, None)
+
+
+def test_verify_tells_what_was_altered_since(tmp_path):
+    source = tmp_path / "data.jsonl"
+    source.write_text("{}")
+    folder = tmp_path / "run"
+    record = manifest.start(folder, "train", inputs={str(source): manifest.sha256(source), "template": "ab"})
+    (folder / "out.bin").write_bytes(b"weights")
+    manifest.finish(folder, record, ["out.bin"])
+    assert manifest.verify(folder) == []
+    source.write_text("{} ")
+    (folder / "out.bin").write_bytes(b"WEIGHTS")
+    first, second = manifest.verify(folder)
+    assert "out.bin: altered: its sha256 is" in first and "data.jsonl: was" in second
+    (folder / "out.bin").unlink()
+    assert "out.bin: is gone" in manifest.verify(folder)[0]
+    with pytest.raises(InputError, match=r"holds no manifest\.json"):
+        manifest.verify(tmp_path / "nowhere")
+
+
+def test_diff_answers_same_seed_different_result(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    for folder, content in ((a, b"weights"), (b, b"other")):
+        record = manifest.start(folder, "train", inputs=INPUTS, settings=SETTINGS)
+        (folder / "out.bin").write_bytes(content)
+        manifest.finish(folder, record, ["out.bin"])
+    found = manifest.diff(a, b)
+    assert found["outputs"] == ["out.bin"] and found["causes"] == []
+    assert "not deterministic" in found["answer"]
+    record = manifest.load(b)
+    record.inputs["base"], record.packages["torch"], record.settings["seed"] = "bb", "0.1", 2
+    manifest.write_json(b / manifest.NAME, record)
+    found = manifest.diff(a, b)
+    kinds = [one["kind"] for one in found["causes"]]
+    assert kinds == ["data, model, template and recipe", "settings", "packages"]
+    assert found["causes"][1] == {"kind": "settings", "name": "seed", "first": 1, "second": 2}
+    assert "the seed among them" in found["answer"]
+    (b / "out.bin").write_bytes(b"weights")
+    record.outputs = manifest.load(a).outputs
+    manifest.write_json(b / manifest.NAME, record)
+    assert manifest.diff(a, b)["answer"] == "The outputs are the same bytes."
+
+
+def test_the_gates_verdict_is_read_from_the_folder_above(tmp_path):
+    completed(tmp_path)
+    merged, report = tmp_path / "merged", tmp_path / "parity.json"
+    merged.mkdir()
+    report.write_text("{}")
+    before = manifest.identity(tmp_path)
+    manifest.judge(merged, ["merged: mean KL 0.2", "merged: answers differ"], report)
+    assert manifest.load(tmp_path).status == "rejected"
+    assert manifest.rejection(merged) == f"merged: mean KL 0.2 (and 1 more); see {report}"
+    # finished all the same: it is not made again, and what builds on it neither
+    assert current(tmp_path) and manifest.identity(tmp_path) == before
+    manifest.judge(merged, [], report)
+    assert manifest.load(tmp_path).status == "complete" and manifest.rejection(merged) == ""
