@@ -28,7 +28,7 @@ class InProcess(parity.Gate):
     adapter: SimpleNamespace | None = None
 
     def _run(self, command):
-        from riskscribe.lf import row
+        from riskscribe.lf import parity_row as row
 
         job = json.loads(Path(command[-1]).read_text())
         if not job["adapter"]:

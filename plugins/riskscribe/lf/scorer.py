@@ -1,8 +1,8 @@
 """Scores one model on token ids: `python scorer.py JOB.json`. A plain file that imports nothing of riskscribe.
 
-A quantized model is scored by the python of its quantizer's environment, every other one by `row.py` in ours, all from
-one file of token ids. Only weights are quantized by AWQ, so the quantizer's own code turns them back into dense ones
-and a plain model multiplies them.
+A quantized model is scored by the python of its quantizer's environment, every other one by parity_row.py in ours, all
+from one file of token ids. Only weights are quantized by AWQ, so the quantizer's own code turns them back into dense
+ones and a plain model multiplies them.
 
 JOB: model, cases (the file of token ids), positions, reference (a .npy of log-probabilities) and whether to `write`
 it, dense (a folder for the de-quantized weights, in `dtype`), out.

@@ -25,7 +25,7 @@ from riskscribe.evaluate.score import METRICS, Record, score_answer
 from riskscribe.files import read_json, read_yaml, sha256, validate, write_json
 from riskscribe.release import checkpoint, environments, quantize, serve
 
-MODULE = "riskscribe.lf.row"
+MODULE = "riskscribe.lf.parity_row"
 
 
 class _Strict(BaseModel):

@@ -1,4 +1,4 @@
-"""One row of the parity table in a process of its own: `python -m riskscribe.lf.row JOB.json`.
+"""One row of the parity table in a process of its own: `python -m riskscribe.lf.parity_row JOB.json`.
 
 A process each, so that load time and peak memory are that row's. Loaded by LLaMA-Factory's own loader, as predictions
 and the server load it.
