@@ -393,10 +393,13 @@ _WORST = re.compile(
 )
 
 
+_SUPERLATIVES = frozenset({"worst", "severest", "most", "mildest", "best"})
+
+
 def _stresses(text: str, sentence: Sentence, numbers, facts: Facts):
     """Whether the stress that prose calls the worst or the mildest of all is; a component speaks of its own stress."""
     plain = sentence.text
-    if not _WORST.search(plain, sentence.clause.start, sentence.clause.end):
+    if _SUPERLATIVES.isdisjoint(sentence.words.all) and "最" not in plain:
         return
     for at, group in enumerate(sentence.grouped):
         cited = [one for name in group.ids for one in facts.by_id.get(name, ()) if one.fact.role == "value"]

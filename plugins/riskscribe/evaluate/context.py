@@ -95,14 +95,13 @@ class Context:
         "confidence",
         "dates",
         "facts",
+        "follows",
         "horizon",
         "lead",
         "left",
-        "may_be_limit",
         "may_be_previous",
         "measures",
         "moves_by",
-        "names_limit",
         "own_measures",
         "previous",
         "qualities",
@@ -152,6 +151,19 @@ class Context:
         """The part of the clause that the citation speaks for."""
         _, start, end = self._region
         return self.region_source[start:end]
+
+    @property
+    def names_limit(self) -> bool:
+        """Whether the words beside the number call it a limit."""
+        return bool(_LIMIT_AFTER.match(self.after) or _LIMIT_BEFORE.search(self.before[-48:]))
+
+    @property
+    def may_be_limit(self) -> bool:
+        """Whether the words around the number allow it to be a limit."""
+        head = self.before[-48:]
+        if "limit" in self.qualities or self.names_limit or _LIMIT_LINK.search(head):
+            return True
+        return self.follows and bool(_OF_BEFORE.search(head))
 
     @property
     def limit_leads(self) -> bool:
@@ -288,11 +300,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         if before and not near.may_be_previous and not before.may_be_previous:
             near.years = near.years or before.years
             near.quarters = near.quarters or before.quarters
-        head = near.before[-48:]
-        near.names_limit = bool(_LIMIT_AFTER.match(near.after) or _LIMIT_BEFORE.search(head))
-        near.may_be_limit = near.names_limit or "limit" in near.qualities or bool(_LIMIT_LINK.search(head))
-        if not near.may_be_limit and values and i > values[0]:
-            near.may_be_limit = bool(_OF_BEFORE.search(head))
+        near.follows = bool(values) and i > values[0]
         near.moves_by = False
         for one in reversed(near.left):
             if one.tag in ("up", "down"):

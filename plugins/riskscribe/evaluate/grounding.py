@@ -332,7 +332,7 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     if fact.role in ("value", "soft"):
         if "limit" in said.qualities and not near.may_be_limit:
             return _Fault(0, f"is a limit, which the sentence does not say: {fact}", "wrong_measure")
-        if near.names_limit and "limit" not in said.qualities and said.measures and read.unit != "percent":
+        if "limit" not in said.qualities and said.measures and read.unit != "percent" and near.names_limit:
             return _Fault(0, f"is no limit: {fact}", "wrong_measure")
     if near.horizon is not None and said.horizon is not None and abs(near.horizon - said.horizon) > 1e-9:
         return _Fault(0, f"wrong horizon: {fact}", "wrong_horizon")

@@ -18,6 +18,7 @@ _BRACKETS = re.compile(r"\[([^\[\]]{1,400})\]")
 _ID = re.compile(rf"(?<![A-Za-z0-9-]){ID_PATTERN}(?![A-Za-z0-9-])")
 _ID_SHAPE = re.compile(rf"{ID_PATTERN}|[A-Z]{{2,6}}-(?=[A-Z]*[0-9])[A-Z0-9]{{1,10}}")
 _BARE_ID = re.compile(r"[A-Za-z]{1,6}[-_#]?[0-9]{1,5}[A-Za-z]?|[A-Za-z]{2,6}-[A-Za-z0-9]{1,10}")
+_BETWEEN_IDS = re.compile(r"[\s,，;；、&]+")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
 _CLAUSE_END = re.compile(r"[。！？!?;；\n]|\.(?=\s|$)")
 # full stops that end no sentence
@@ -166,23 +167,29 @@ def cited_ids(text: str, known: Iterable[str] = ()) -> list[str]:
         known: the ids of the evidence; whatever has an id's shape counts as well, so that invented ids are found.
     """
     plain = normalise(text)
-    _, citations = cut_ids(plain, frozenset(known))
+    citations, _ = _in_brackets(plain, frozenset(known))
     return list(dict.fromkeys([name for one in citations for name in one.ids] + _ID.findall(plain)))
+
+
+def _in_brackets(text: str, known: frozenset[str]) -> tuple[list[Citation], list[tuple[int, int]]]:
+    """The citations in brackets, and the brackets that hold nothing else."""
+    citations, whole = [], []
+    for match in _BRACKETS.finditer(text) if "[" in text else ():
+        content = match[1]
+        names = [content] if content in known else [one for one in _BETWEEN_IDS.split(content) if one]
+        ids = tuple(one for one in names if one in known or _ID_SHAPE.fullmatch(one))
+        if not ids and names and all(_BARE_ID.fullmatch(one) for one in names):
+            ids = tuple(names)  # nothing but what looks like an id: an id that is no evidence
+        if ids:
+            citations.append(Citation(*match.span(), ids))
+        if len(ids) == len(names):
+            whole.append(match.span())
+    return citations, whole
 
 
 def cut_ids(text: str, known: frozenset[str]) -> tuple[str, list[Citation]]:
     """The text with every id blanked, so that its digits are no numbers, and the citations in brackets."""
-    citations, cuts = [], []
-    if "[" in text:
-        for match in _BRACKETS.finditer(text):
-            names = [one for one in re.split(r"[\s,，;；、&]+", match[1]) if one]
-            ids = tuple(one for one in names if one in known or _ID_SHAPE.fullmatch(one))
-            if not ids and names and all(_BARE_ID.fullmatch(one) for one in names):
-                ids = tuple(names)  # nothing but what looks like an id: an id that is no evidence
-            if ids:
-                citations.append(Citation(*match.span(), ids))
-            if len(ids) == len(names):
-                cuts.append(match.span())
+    citations, cuts = _in_brackets(text, known)
     for match in _TOKEN.finditer(text):
         token = match[0]
         if not token.isalpha():
