@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from riskscribe.evaluate.context import Sentence
 from riskscribe.evaluate.facts import Entry, Facts, when
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
-from riskscribe.evaluate.prose import Term, singular
+from riskscribe.evaluate.prose import Term, lower
 
 if TYPE_CHECKING:
     from riskscribe.evaluate.grounding import Number
@@ -130,6 +130,8 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
             continue
         old, new = ([other for other in facts.by_id[name] if other.fact.role == "value"] for name in one.evidence)
         if len(old) != 1 or len(new) != 1 or when(old[0])[0] >= when(new[0])[0]:
+            continue
+        if not facts.of_case and not any(other is new[0] for other in facts.series(old[0])):
             continue
         if any(entry is new[0] for entry in entries):
             continue
@@ -443,6 +445,7 @@ _SOME = re.compile(
 )  # the highest of these, not of all limits
 _PART_OF = re.compile(r"component|contribut|driver|source|来源|贡献|驱动|因素|分量", re.IGNORECASE)
 _IS_SO = re.compile(r"[\s,，]*(?:为|是|is the\s|the\s)?")
+_FOLLOWED = re.compile(r"\b(?:followed by|then|next|ahead of|before)\b|其次|次之", re.IGNORECASE)
 
 
 def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
@@ -455,6 +458,10 @@ def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
         for term in (*reversed(near.left), *near.right, *(behind or ())):
             word = text[term.start : term.end]
             if term.tag not in ("largest", "smallest") or not _EXTREMES.fullmatch(word):
+                continue
+            if not facts.of_case and word.lower() in entry.fact.label.lower():
+                break  # a name: 最大回撤
+            if _FOLLOWED.search(sentence.text, term.end, max(term.end, reads[i].span[0])):
                 continue
             if _NOT_FIRST.search(text[max(0, term.start - 14) : term.start]):
                 break
@@ -488,7 +495,7 @@ def _peers(entry: Entry, facts: Facts) -> list[Entry]:
             if one.fact.role == fact.role and one.fact.unit == fact.unit
             and one.fact.currency == fact.currency and one.fact.of == fact.of
         ]  # fmt: skip
-    if not entry.names or "total" in entry.names:
+    if not entry.names or "total" in entry.names or not said.measures:
         return []
     return [
         one
@@ -523,18 +530,15 @@ def _ordered(text, sentence: Sentence, terms, entries, values, facts: Facts):
     term = next(one for one in terms if one.tag == "respectively")
     years = [int(one.value) for one in sentence.reads if one.kind in ("year", "period") and one.value]
     start, end = sentence.clause.start, sentence.clause.end
-    rest = [(word if word in facts.vocabulary else singular(word)) for word in sentence.words.rest_between(start, end)]
-    names = list(dict.fromkeys(word for word in rest if word in facts.vocabulary))
-    if not names and facts.chinese_names:
-        low = sentence.text[start:end]
-        names = sorted((one for one in facts.chinese_names if one in low), key=low.find)
     right = True
+    low = lower(sentence.text[start:end])
+    names = [entries[i].names.difference(*(entries[j].names for j in values if j != i)) for i in values]
+    places = [min((at for one in some if (at := low.find(one)) >= 0), default=-1) for some in names]
     if len(years) == len(values) > 1:
         right = all(not one.meaning.years or year in one.meaning.years
                     for year, one in zip(years, (entries[i] for i in values), strict=True))  # fmt: skip
-    elif len(names) == len(values) > 1:
-        right = all(not one.names or name in one.names
-                    for name, one in zip(names, (entries[i] for i in values), strict=True))  # fmt: skip
+    elif len(values) > 1 and min(places) >= 0:
+        right = places == sorted(places)
     else:
         return
     reason = "the numbers are not in the order of what they are of"

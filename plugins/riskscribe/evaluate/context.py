@@ -41,7 +41,20 @@ _BASE = re.compile(
     re.IGNORECASE,
 )
 _THEN = re.compile(r"(?:'s|’s|的|同期|\s|of|was|were|为|是|level|figure|value|close|:|：|,|at|[(])*", re.IGNORECASE)
-_PART = re.compile(r"[,，;；]")
+_OBJECT = re.compile(
+    r"(?:\b(?:than|behind|lag\w*|trail\w*|ahead of|versus|vs\.?|against|beat\w*|outperform\w*|underperform\w*|over"
+    r"|relative to|compared (?:with|to)|outsold|outpac\w*|above|below|exceed\w*)"
+    r"\s(?:the |its |our |their |that of |those of )?"
+    r"|[较比于过赢输])$"
+)
+_OF = re.compile(r"(?:'s|’s|的|\s|of|at|for|was|is|为|是|,|，|[a-z]+ing)*")
+# what caused a number says nothing of what it is
+_PART = re.compile(
+    r"[,，;；]|\b(?:on (?:the back of |a )?(?:lower|higher|weaker|stronger|fewer|more|better|rising|falling)|due to"
+    r"|because|driven by|thanks to|reflecting|amid|helped by|owing to|as a result|following)\b"
+    r"|由于|得益于|随着|主要系|受益于",
+    re.IGNORECASE,
+)
 _LIMIT_AFTER = re.compile(
     r"\s?(?:(?:VaR|ES|hard|soft|stress|loss|delta|vega|gamma|exposure|risk|board|desk|regulatory|internal)\s){0,3}"
     r"(?:limit|cap|ceiling|threshold)s?\b|的?(?:VaR|硬|软|压力|风险)?(?:限额|上限)(?!的|使用)",
@@ -76,6 +89,8 @@ _SUBJECT = re.compile(
     r"|covered|risk|level|low|moderate|high|critical)\b|\s?(?:[,.;:：，；。)）\x00]|$)|的?(?:风险|在|已|将|会|为|整体|总体|共"
     r"|无|没|有|评|处|亏|盈|应|需|仍)"
 )
+# 升至 is followed by where it went, "more than" by what is exceeded
+_MOVES_TO = re.compile(r"(?:[至到]|than)$", re.IGNORECASE)
 _MOVES_BY = re.compile(
     r"\s?(?:by|of|about|around|nearly|some|just|over|almost|了|约|近|逾|超|达|为)?\s?", re.IGNORECASE
 )
@@ -111,6 +126,8 @@ class Context:
         "sentence_ids",
         "span",
         "tail",
+        "text",
+        "wide",
         "word_names",
         "years",
     )  # fmt: skip
@@ -145,6 +162,17 @@ class Context:
     def told_past(self) -> bool:
         """The same, and "was 5m", which may as well be today's."""
         return self.told_earlier or bool(_WAS.search(self.lead))
+
+    @property
+    def names_before(self) -> frozenset[str]:
+        """The names of evidence between the number before and this one, commas or not."""
+        return _word_names(self.text, *self.wide)
+
+    def compares_with(self, name: str) -> bool:
+        """Whether a name is that of what the number's own is compared with: "ahead of the benchmark"."""
+        head = lower(self.before)
+        at = head.rfind(name)
+        return at >= 0 and bool(_OBJECT.search(head, max(0, at - 28), at)) and not _OF.fullmatch(head, at + len(name))
 
     @property
     def region_text(self) -> str:
@@ -268,6 +296,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         near = Context()
         start, end = near.span = read.span
         near.facts = facts
+        near.text = text
         near._said = None
         near.before = text[max(clause.start, start - _NEARBY) : start]
         near.after = text[end : min(clause.end, end + _NEARBY)]
@@ -287,7 +316,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         near.measures = measures or (before.measures if before else frozenset())
         near.qualities = qualities if qualities or measures or not before else before.qualities
         near_by = _neighbours(i, reads, first, last)
-        times = [reads[j] for j in near_by if reads[j].kind]
+        times = [reads[j] for j in near_by if reads[j].kind and not _is_base(text, reads[j], start)]
         near.years = frozenset(y for one in times if one.kind in ("year", "period", "date") and (y := _year_of(one)))
         quarters = {quarter(text[slice(*one.span)]) for one in times if one.kind == "period"}
         quarters |= {one.name for one in own if one.tag == "quarters"}
@@ -303,7 +332,7 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         near.follows = bool(values) and i > values[0]
         near.moves_by = False
         for one in reversed(near.left):
-            if one.tag in ("up", "down"):
+            if one.tag in ("up", "down") and not _MOVES_TO.search(text, one.start, one.end):
                 near.moves_by = bool(_MOVES_BY.fullmatch(text, one.end, start))
                 break
         near.horizon = next((horizons[j] for j in near_by if j in horizons), None)
@@ -319,8 +348,11 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         else:
             near._region = None
             near.word_names = _word_names(text, words, (first, start, end, last), facts, chinese)
+            place = bisect_left(values, i)
+            gap = reads[values[place - 1]].span[1] if place else clause.start
+            near.wide = words, (gap, start, start, start), facts, chinese
             if not near.word_names and before:
-                near.word_names = before.word_names
+                near.word_names = near.names_before or before.word_names
         contexts.append(near)
         if _is_value(read) and i not in confidences:
             before = near
@@ -356,6 +388,12 @@ def _is_told_of(text: str, term: Term, start: int) -> bool:
     if not _BASE.search(head):
         return True
     return term.end <= start and bool(_THEN.fullmatch(text, term.end, start))
+
+
+def _is_base(text: str, time: Read, start: int) -> bool:
+    """Whether a period is the one that a number is compared with: "up 27.8m from Q2 to 214.8m"."""
+    at, end = time.span
+    return end <= start and bool(_BASE.search(text, max(0, at - 28), at)) and not _THEN.fullmatch(text, end, start)
 
 
 def _bounds(text: str, clause: Clause, reads: list[Read], values: list[int]) -> list[tuple[int, int]]:
@@ -430,7 +468,7 @@ def _word_names(text, words: Words, spans, facts: Facts, chinese: list[tuple[int
     for word in (*words.rest_between(first, start), *words.rest_between(end, last)):
         if word in vocabulary:
             found.add(word)
-        elif len(word) > 3 and word.endswith("s") and word[:-1] in vocabulary:
+        elif len(word) > 3 and word[-1] in "se" and word[:-1] in vocabulary:
             found.add(word[:-1])
     if "total" in vocabulary:
         for one in (*words.between(first, start), *words.between(end, last)):
@@ -442,12 +480,8 @@ def _word_names(text, words: Words, spans, facts: Facts, chinese: list[tuple[int
     return frozenset(found)
 
 
-def _places(low: str, offset: int, names: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Where a lower-case text has each of the names."""
-    found = []
-    for name in names:
-        at = low.find(name)
-        while at >= 0:
-            found.append((at + offset, name))
-            at = low.find(name, at + 1)
-    return sorted(found)
+def _places(low: str, offset: int, names: frozenset[str]) -> list[tuple[int, str]]:
+    """Where a lower-case text has each of the names, which are pairs of characters."""
+    if not names:
+        return []
+    return [(i + offset, low[i : i + 2]) for i in range(len(low) - 1) if low[i : i + 2] in names]

@@ -280,7 +280,7 @@ def _speaks_of(near: Context, entry: Entry, facts: Facts) -> bool:
     if facts.of_case:
         return True
     shared = entry.names & near.names
-    return not any(shared < (other & near.names) for other in facts.rivals.get(said.measures, ()))
+    return not any(shared < (other & near.names) for other in facts.rivals.get((said.measures, entry.fact.unit), ()))
 
 
 def _changes(

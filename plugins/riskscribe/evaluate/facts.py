@@ -238,7 +238,8 @@ def quarter(text: str) -> str:
     """Q1 of "Q1 2024" and "1Q24"; empty for a whole year."""
     match = re.search("([1-4])Q|Q([1-4])|([12])H|H([12])|(9)M", text, re.IGNORECASE)
     if not match:
-        return ""
+        months = re.search("[^0-9]([369])月", text)  # 2026年1-6月
+        return {"3": "Q1", "6": "H1", "9": "9M"}[months[1]] if months else ""
     q1, q2, h1, h2, nine = match.groups()
     return f"Q{q1 or q2}" if q1 or q2 else "9M" if nine else f"H{h1 or h2}"
 
@@ -265,10 +266,11 @@ _GENERIC = re.compile("(?:地区|区域|业务|板块|分部|市场|产品|事�
 
 
 def _core(run: str) -> Iterator[str]:
-    """A Chinese name without the word for what it is a name of: 华东地区 is 华东."""
+    """A Chinese name in pairs of characters, as prose tells a part of it; without the word for what it names."""
     short = _GENERIC.sub("", run)
-    if len(short) > 1 or len(run) > 1:
-        yield short if len(short) > 1 else run
+    run = short if len(short) > 1 else run
+    for i in range(len(run) - 1):
+        yield run[i : i + 2]
 
 
 def singular_name(word: str) -> str:
@@ -297,7 +299,7 @@ class Facts:
         self.of_case = of_case
         self.entries = [entry_of(order, one, of_case) for order, one in enumerate(facts)]
         self.by_id: dict[str, list[Entry]] = {}
-        self.rivals: dict[frozenset[str], set[frozenset[str]]] = {}
+        self.rivals: dict[tuple, set[frozenset[str]]] = {}  # by measures and unit
         self.everywhere = [one for one in self.entries if one.fact.everywhere]
         self.beside: dict[str, list[Entry]] = {}
         vocabulary: set[str] = set()
@@ -307,9 +309,9 @@ class Facts:
                 self.beside.setdefault(name, []).append(entry)
             if not of_case:
                 vocabulary |= entry.names
-                self.rivals.setdefault(entry.meaning.measures, set()).add(entry.names)
+                self.rivals.setdefault((entry.meaning.measures, entry.fact.unit), set()).add(entry.names)
         self.vocabulary = frozenset(vocabulary)
-        self.chinese_names = _longest_first(one for one in vocabulary if not one.isascii())
+        self.chinese_names = frozenset(one for one in vocabulary if not one.isascii())
         self.phrases = _longest_first(lower(name) for one in self for name in one.about)
         self.ids = frozenset(self.by_id)
         self.dated = of_case or any(one.unit == "date" for one in self)

@@ -19,7 +19,7 @@ from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import YESTERDAY, derive
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
-from riskscribe.evaluate.infer import infer
+from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, stem
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
 from riskscribe.evaluate.prose import cited_ids, cut_ids, lexicon, read_words
 from riskscribe.evaluate.scenarios import told_scenario
@@ -315,7 +315,7 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
         loose = not (
             (fact.id.startswith("LIM-") and "exposure" not in near.own_measures) or fact.id.startswith("CPT-")
         )
-    if not loose and not measures & said.measures:
+    if not loose and not measures & said.measures and not (not facts.of_case and _within(near, entry, facts)):
         return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
     qualities = near.qualities
     if facts.of_case:
@@ -375,6 +375,15 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
     return None
 
 
+def _within(near: Context, entry: Entry, facts: Facts) -> bool:
+    """Whether the words for the measure are words of the label ("cash outflow" of a free cash flow), of no other's."""
+    if any(one.meaning.measures & near.measures and one.fact.unit == entry.fact.unit for one in facts.entries):
+        return False
+    label = entry.fact.label.lower()
+    said = [one for one in near.wide[0].terms if one.tag == "measures" and one.name in near.measures]
+    return bool(said) and all(near.text[one.start : one.end].lower() in label for one in said)
+
+
 def _spoken(names: Iterable[str]) -> str:
     return ", ".join(one.replace("_", " ") for one in sorted(names))
 
@@ -385,8 +394,18 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
         return (
             bool(entry.names) and not entry.names & near.names and bool(near.names & facts.names_like(entry.fact.id))
         )
-    shared = entry.names & near.names
-    return any(shared < (other & near.names) for other in facts.rivals.get(entry.meaning.measures, ()))
+    names = near.names
+    if TOTAL.search(entry.fact.label) and near.says(TOTAL):
+        return False
+    shared = (entry.names | initials(entry.fact.label)) & names
+    return any(
+        shared <= other
+        and not all(near.compares_with(one) for one in (other & names) - shared)
+        and not (entry.names - other) & near.names_before
+        and not (name_grams(entry.fact.label) - {stem(one) for one in other})
+        & grams(near.text[slice(*near.wide[1][:2])])
+        for other in facts.rivals.get((entry.meaning.measures, entry.fact.unit), ())
+    )
 
 
 def _other_time(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | None:
@@ -472,12 +491,19 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     readings = [read]
     if read.tenor is not None and near.says(INSTRUMENT):
         readings.append(read._replace(value=read.tenor, half=0.0, unit="months"))
+    if not facts.of_case and read.unit == "bp":  # 92 basis points are 0.92 %
+        parts = {name: getattr(read, name) / 100 for name in ("value", "half", "step")}
+        readings.append(read._replace(**parts, unit="percent"))
     faults: list[_Fault] = []
     allowed = near.allowed(facts)
     for one in readings:
         quoted: set[str] = set()
         for entry in _of_size(one, facts, None if near.cited is None else allowed):
             fault = _fault(one, entry, near, facts)
+            if fault is None and near.cited is None and not facts.of_case:
+                other = names_another(entry, near, facts, sentence)
+                if other is not None:
+                    fault = _Fault(0, f"the sentence speaks of {other.fact.label}: {entry.fact}", "wrong_measure")
             if fault is not None:
                 faults.append(fault)
             else:
@@ -485,6 +511,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         if quoted:
             named = found | {"value": one.value, "unit": "percent" if one.unit == "points" else one.unit}
             return Number(**named, verdict="quoted", evidence=sorted(quoted, key=_natural))
+    if not facts.of_case and read.unit is not None and (labels := _in_label(read, near, facts, sentence)):
+        return Number(**found, verdict="quoted", evidence=labels, reason="in the label")
     if near.cited is not None:  # else anything is allowed
         known = {one.order for one in allowed}
         faults += (
@@ -506,11 +534,11 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     across = any(one.kind in told_wrong and one.rank == 0 for one in faults)
     elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
-    mistaken = across or any(one.rank == 0 for one in faults)  # the number of something else, or with another sign
-    if not facts.of_case and not mistaken and (computed is None or computed.fault == "no_word"):
+    if not facts.of_case and not across and (computed is None or computed.fault == "no_word"):
         ids = sentence.ids if sentence.ids is not None else near.cited
         if ids is not None or lenient:
-            computed = infer(read, near, facts, sentence, ids) or computed
+            mistaken = any(one.rank == 0 for one in faults)
+            computed = infer(read, near, facts, sentence, ids, mistaken) or computed
     if computed is not None and not computed.fault:
         reason = computed.reason
         if lenient and near.cited is None:
@@ -526,6 +554,20 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         faults += _far_faults(read, near, facts)
     best = min([*faults, _NONE], key=lambda one: (one.rank, one.reason))
     return Number(**found, verdict="unsupported", reason=best.reason, fault=best.kind)
+
+
+def _in_label(read: Read, near: Context, facts: Facts, sentence: Sentence) -> list[str]:
+    """The evidence whose label has the number, the shock of "Equities down 20 %", and which the sentence tells."""
+    return [
+        one.fact.id
+        for one in near.allowed(facts)
+        for other in one.meaning.numbers
+        if other.unit == read.unit and not other.kind and not other.ignored and abs(other.value) == abs(read.value)
+        and (
+            near.cited is not None or one.names & near.names
+            or any(more is not read and more.states(one.size) for more in sentence.reads)
+        )
+    ]  # fmt: skip
 
 
 def _natural(name: str) -> tuple:
@@ -647,8 +689,24 @@ def _ground(text: str, facts: Facts, cited: list[str] | None, lenient: bool) -> 
                             "fault": "comparative",
                         }
                         own[i] = own[i].model_copy(update=wrong)
+        if not facts.of_case:
+            _restate(own, sentence)
         numbers += own
     return numbers, claims
+
+
+def _restate(own: list[Number], sentence: Sentence) -> None:
+    """A number told again, less exactly, beside one that is supported: "more than half, 55.2 %"."""
+    for i, one in enumerate(own):
+        read = sentence.reads[i]
+        if one.verdict != "unsupported" or one.fault == "comparative" or not read.bound or read.sign:
+            continue
+        for j, other in enumerate(own):
+            more = sentence.reads[j]
+            same = more.unit == read.unit and more.half < read.half and read.states(abs(more.value))
+            if same and other.verdict in ("quoted", "derived"):
+                own[i] = other.model_copy(update={"span": one.span, "text": one.text, "value": one.value})
+                break
 
 
 def read_report(case: Case, report: Report) -> tuple[list[tuple[str, Number]], list[tuple[str, Claim]]]:

@@ -5,8 +5,10 @@ by 893m"), the value itself must carry the weight: an operation is accepted when
 out by accident of any operation whose operands the sentence names as well or better.
 """
 
+import itertools
 import math
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, same_time
 from riskscribe.evaluate.facts import PLAIN_CHARS, PLAIN_WORDS, Entry, Facts, when
 from riskscribe.evaluate.numbers import MONEY, Read
-from riskscribe.evaluate.prose import lexicon, lower
+from riskscribe.evaluate.prose import lexicon, lower, read_words
 
 # hits by accident that may be expected among the operations named as well: of all the evidence, of two lines cited
 _ACCIDENTS, _OF_TWO = 0.05, 0.15
@@ -33,7 +35,10 @@ _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECAS
 _CJK = re.compile("[\u4e00-\u9fff]+")
 _LATIN = re.compile("[a-z&]+")
 _ENDINGS = re.compile("(?:ations?|ators?|ating|ated|ates?|ions?|ings?|ities|ity|ies|ers?|ally|al|ed|es|s|y|e)$")
-_PARTS = re.compile(f"[{''.join(sorted(PLAIN_CHARS))}]+")
+TOTAL = re.compile(r"\b(?:total|overall|group|combined)\b|总|合计", re.IGNORECASE)
+_PARTS = re.compile("[的和与及其为在于中从由至到较占了是有将被对比]+")
+_GENERIC = re.compile("地区|区域|业务|板块|分部|市场|产品|事业部|部门")
+_LINKS = frozenset("of the and for in at by to a an as on with its from is was were".split())  # noqa: SIM905
 
 
 @lru_cache(maxsize=8192)
@@ -43,15 +48,32 @@ def stem(word: str) -> str:
     return short if len(short) > 2 else word
 
 
+_TIMES = frozenset(map(stem, "yesterday today prior previous last latest current daily monthly quarterly".split()))  # noqa: SIM905
+
+
 @lru_cache(maxsize=4096)
 def grams(text: str) -> frozenset[str]:
     """What two texts may have in common: stems of words, pairs of Chinese characters."""
     small = lower(text)
-    found = {stem(one) for one in _LATIN.findall(small) if len(one) > 1 and one not in PLAIN_WORDS}
+    words = _LATIN.findall(small)
+    found = {stem(one) for one in words if len(one) > 1 and one not in PLAIN_WORDS}
+    # "year to date" and "three years" tell lines apart, their words alone do not
+    found |= {f"{one} {two.rstrip('s')}" for one, two in itertools.pairwise(words)
+              if (one in PLAIN_WORDS) + (two in PLAIN_WORDS) and not {one, two} <= _LINKS}  # fmt: skip
     for run in _CJK.findall(small):
         for part in _PARTS.split(run):
             found.update(part[i : i + 2] for i in range(len(part) - 1))
     return frozenset(found)
+
+
+@lru_cache(maxsize=4096)
+def name_grams(label: str) -> frozenset[str]:
+    """The grams of a label without those of its measures and of what it is a kind of (华东地区)."""
+    small = lower(label)
+    for one in read_words(small).terms:
+        if one.tag == "measures":
+            small = small[: one.start] + "," * (one.end - one.start) + small[one.end :]
+    return frozenset(one for one in grams(_GENERIC.sub(",", small)) if " " not in one)
 
 
 @lru_cache(maxsize=4096)
@@ -107,6 +129,7 @@ class Grid:
         with np.errstate(divide="ignore", invalid="ignore"):
             self.share = np.where(two != 0, one / two, np.nan)
             self.growth = np.where(one != 0, 100 * (two - one) / np.abs(one), np.nan)
+            self.part = np.where(one + two != 0, one / (one + two), np.nan)
         self.gap = two - one
         self.sum = two + one
         amounts = ~percent[:, None] & ~percent[None, :]
@@ -114,10 +137,45 @@ class Grid:
         self.line, self.same = line, same
         self.line_amounts, self.line_rates = line & amounts, line & rates
         self.same_amounts, self.same_rates = same & amounts, same & rates
-        money = np.array([one.fact.unit in MONEY for one in entries], dtype=bool)
+        # "thousand" alone is money to `Fact`: what has no currency may be a count
+        money = np.array([one.fact.unit in MONEY and one.fact.currency is not None for one in entries], dtype=bool)
         each = amounts & together[np.ix_(keys, keys)] & ~np.eye(len(entries), dtype=bool)
         self.each = each & ~money[None, :]
         self.upper = np.triu(np.ones_like(like), 1)
+
+
+def grid_of(facts: Facts) -> Grid:
+    """The grid of an evidence list, made once."""
+    if facts.grid is None:
+        facts.grid = Grid(facts)
+    return facts.grid
+
+
+def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence) -> Entry | None:
+    """The line that a clause names where a number is that of a line it does not name at all, or None."""
+    clause = sentence.clause
+    said = grams(sentence.text[clause.start : clause.end]) | {
+        f"={one.name}" for one in sentence.terms if one.tag == "measures"
+    }
+    grid = grid_of(facts)
+    place = next((i for i, one in enumerate(grid.entries) if one.order == entry.order), None)
+    if place is None or len(grid.entries) < 2:
+        return None
+    common = 0.7  # of a word that half of the labels have
+    if any(grid.weights[one] > 0.1 for one in grid.grams[place] & said):
+        return None
+    others = [read for read in sentence.reads if read.span != near.span and not read.kind and not read.ignored]
+    for other, own in zip(grid.entries, grid.grams, strict=True):
+        same = other.fact.unit == entry.fact.unit
+        named = {one for one in own & said if grid.weights[one] > common} - grid.grams[place] - _TIMES
+        if not named:
+            continue
+        words = [one for one in own if " " not in one and one[0] != "="]
+        if len(named) < (0.3 if same else 1.0) * len(words):
+            continue
+        if other.fact.id != entry.fact.id and not any(read.states(other.size) for read in others):
+            return other
+    return None
 
 
 def _kind(entry: Entry) -> int:
@@ -127,8 +185,8 @@ def _kind(entry: Entry) -> int:
     return hash((unit if unit not in (None, "money", "count", "index") else "", entry.fact.currency or ""))
 
 
-def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> np.ndarray:
-    """How well the clause names each operand: by words few labels share, or by telling its value."""
+def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid):
+    """How well the clause names each operand, by words few labels share or by telling its value; and its words."""
     clause = sentence.clause
     said = grams(sentence.text[clause.start : clause.end]) | {
         f"={one.name}" for one in sentence.terms if one.tag == "measures"
@@ -151,7 +209,7 @@ def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> np.n
             unit = one.fact.unit
             if other.unit == unit or (other.unit in (None, "money") and unit in (None, "money")):
                 scores[grid.orders == one.order] += 2.0
-    return scores
+    return scores, said
 
 
 class _Operation(NamedTuple):
@@ -175,12 +233,15 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         if not (near.moves_by and moves):
             hinted = bool(tags & {"share", "times"} or near.measures & _RATES or _RATIO.search(clause))
             found.append(_Operation("percent", share, part, hinted))
+            if "sum" in tags:
+                found.append(_Operation(_PART, 100 * grid.part, grid.same_amounts, hinted))
             if near.measures & _MARGINS:
                 found.append(_Operation("percent", -grid.growth, grid.same_amounts, True))
             if not beyond and not moves:  # a change or a gap of percentages is told in points
                 net = bool(_NET.search(clause))
-                found.append(_Operation("difference", -grid.gap, grid.same_rates, net))
-                found.append(_Operation("sum", grid.sum, grid.same_rates & grid.upper, net or "sum" in tags))
+                if net or not hinted:
+                    found.append(_Operation("difference", -grid.gap, grid.same_rates, net))
+                    found.append(_Operation("sum", grid.sum, grid.same_rates & grid.upper, net or "sum" in tags))
         found.append(_Operation("percent change", grid.growth, grid.line_amounts, moves or beyond, True))
         if moves or beyond:
             found.append(_Operation("percent change", grid.growth, grid.same_amounts, beyond))
@@ -194,8 +255,10 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     elif unit is None or unit in MONEY or unit == "count":
         fits = np.array([has_currency(read, one) for one in grid.entries])
         pair = fits[:, None] & fits[None, :]
-        net = bool(_NET.search(clause))
+        net = bool(_NET.search(clause) or tags & {"profit", "loss"})
         found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
+        if near.moves_by and not beyond and not net:
+            return found
         found.append(_Operation("difference", -grid.gap, grid.same_amounts & pair, moves or beyond or net))
         found.append(_Operation("sum", grid.sum, grid.same_amounts & grid.upper & pair, "sum" in tags))
         if _PER.search(clause):
@@ -210,7 +273,9 @@ _RATES = frozenset(lexicon()["rates"]) | lexicon()["quotients"].keys()
 _MARGINS = frozenset({"gross_margin", "operating_margin", "net_margin"})
 
 
-def infer(read: Read, near: Context, facts: Facts, sentence: Sentence, ids: frozenset[str] | None) -> Derived | None:
+def infer(
+    read: Read, near: Context, facts: Facts, sentence: Sentence, ids: frozenset[str] | None, mistaken: bool = False
+) -> Derived | None:
     """The operation on two lines that gives `read`, or None.
 
     Args:
@@ -219,12 +284,11 @@ def infer(read: Read, near: Context, facts: Facts, sentence: Sentence, ids: froz
         facts: the evidence, a plain list.
         sentence: the clause.
         ids: the evidence cited, or None for all of it.
+        mistaken: whether the number is that of a line which the sentence does not speak of.
     """
     if read.ignored or read.kind or not read.value:
         return None
-    grid = facts.grid
-    if grid is None:
-        grid = facts.grid = Grid(facts)
+    grid = grid_of(facts)
     if len(grid.entries) < 2:
         return None
     tags = {one.tag for one in sentence.terms}
@@ -245,13 +309,17 @@ def infer(read: Read, near: Context, facts: Facts, sentence: Sentence, ids: froz
             hits.append((one, hit))
     if not hits:
         return None
-    scores = _scores(near, facts, sentence, grid)
+    scores, said = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
     size = abs(read.value)
-    near_by = [one.allowed & (np.abs(one.values) >= size / 3) & (np.abs(one.values) <= 3 * size) for one in operations]
+    near_by = [
+        one.allowed & (np.abs(one.values) >= size / 3) & (np.abs(one.values) <= 3 * size)
+        & (grid.upper if one.name == "difference" and not one.line else True)
+        for one in operations
+    ]  # fmt: skip
     best: tuple[float, Derived] | None = None
     for one, hit in hits:
-        if not one.hinted and not _other_words(sentence, facts):
+        if not one.hinted and not _other_words(sentence, grid):
             continue
         for i, j in zip(*np.nonzero(hit), strict=True):
             score = float(pairs[i, j])
@@ -263,8 +331,14 @@ def infer(read: Read, near: Context, facts: Facts, sentence: Sentence, ids: froz
             rivals = sum(int((some & (pairs >= score - 1e-9)).sum()) for some in near_by)
             expected = rivals * 2 * read.half / size / _DECADE * (1.0 if one.hinted else _UNHINTED)
             named = min(scores[i], scores[j]) > 0.1
-            if ids is None and one.name == "percent" and "sum" in tags and scores[j] <= 0.1:
-                continue  # a share of a total that is no line
+            if ids is None and "sum" in tags and one.name in ("percent", _PART):
+                whole = (grid.grams[j] - grid.grams[i]) & said
+                part = (grid.grams[i] - grid.grams[j]) & said
+                both = part and (whole or any(more.states(first.size + last.size) for more in sentence.reads))
+                if not (both if one.name == _PART else whole or TOTAL.search(last.fact.label)):
+                    continue  # a share of a total that is no line
+            if mistaken and not (one.hinted and named):
+                continue
             if expected > (most if score > 0 or ids is not None else most / 5) and not (
                 one.hinted and rivals <= 2 and named
             ):
@@ -277,10 +351,11 @@ def infer(read: Read, near: Context, facts: Facts, sentence: Sentence, ids: froz
             evidence = list(dict.fromkeys((first.fact.id, last.fact.id)))
             if fault:
                 told = f"the other way round: {told}"
-            best = score, Derived(one.name, evidence, told, fault)
+            best = score, Derived("percent" if one.name == _PART else one.name, evidence, told, fault)
     return best and best[1]
 
 
+_PART = "percent of the sum"
 _DECADE = math.log(9.0)
 
 
@@ -315,15 +390,16 @@ def _place(names: frozenset[str], clause: str) -> int | None:
     return min(found, default=None)
 
 
-def _other_words(sentence: Sentence, facts: Facts) -> bool:
+def _other_words(sentence: Sentence, grid: Grid) -> bool:
     """Whether a clause says more than labels do: words that may tell of an operation."""
-    run = 0
-    for word in sentence.words.rest_between(sentence.clause.start, sentence.clause.end):
+    at, before = -2, ""
+    rest = sentence.words.rest
+    for start, word in rest[bisect_left(rest, (sentence.clause.start,)) : bisect_left(rest, (sentence.clause.end,))]:
         if word.isascii():
-            if len(word) > 3 and word not in PLAIN_WORDS and word not in facts.vocabulary:
+            if len(word) > 3 and word not in PLAIN_WORDS and stem(word) not in grid.weights:
                 return True
         elif word not in PLAIN_CHARS:
-            run += 1
-            if run > 1:
+            if start == at + 1 and before + word not in grid.weights:
                 return True
+            at, before = start, word
     return False

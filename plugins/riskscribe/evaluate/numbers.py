@@ -16,7 +16,7 @@ SCALES = {
     "mio": 1e6, "mln": 1e6, "mil": 1e6, "mn": 1e6, "mm": 1e6, "m": 1e6, "thousand": 1e3, "k": 1e3,
     "trillions": 1e12, "billions": 1e9, "millions": 1e6, "thousands": 1e3,
     "万亿": 1e12, "千亿": 1e11, "百亿": 1e10, "十亿": 1e9, "亿": 1e8, "千万": 1e7, "百万": 1e6, "十万": 1e5, "万": 1e4,
-    "千": 1e3,
+    "千": 1e3, "cents": 1e-2, "cent": 1e-2, "¢": 1e-2, "pence": 1e-2, "p": 1e-2,
 }  # fmt: skip
 CODES = (
     "USD", "EUR", "GBP", "JPY", "CNY", "CNH", "HKD", "CHF", "AUD", "CAD", "NZD", "SGD", "KRW", "TWD", "INR", "SEK",
@@ -46,7 +46,7 @@ UNITS = {
     "weeks": (r"[-\s]?(?:weeks?|wk|w)", "个?(?:周|星期)"),
     "months": (r"[-\s]?(?:months?|mths?)", "个月"),
     "years": (r"[-\s]?(?:years?|yrs?|y)", "年"),
-    "ratio": (r"\s?(?:x|times|×)|-?fold", "倍|×"),
+    "ratio": (r"\s?(?:x|times|×)|-?fold|\sto\sone", "倍|×"),
     "money_per_bp": (r"\s?(?:/\s?|per\s)(?:bp|basis\spoint)", "/基点|每基点"),
     "money_per_vol_point": (r"\s?(?:/\s?|per\s)vol(?:\spoint)?", "/波动率点"),
 }
@@ -140,13 +140,15 @@ _MONTH = (
     r"|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _CALENDAR = re.compile(
-    r"(?<![0-9])(?P<y1>(?:19|20)[0-9]{2})\s?[-/年.]\s?(?P<m1>[0-9]{1,2})\s?[-/月.]\s?(?P<d1>[0-9]{1,2})(?:日|(?![0-9]))"
+    r"(?<![0-9.])(?P<part>(?:(?:19|20)[0-9]{2}年)?[0-9]{1,2}月?\s?[-—~至]\s?[0-9]{1,2}月(?:份)?(?![0-9]))"
+    r"|(?<![0-9])(?P<y1>(?:19|20)[0-9]{2})\s?[-/年.]\s?(?P<m1>[0-9]{1,2})\s?[-/月.]\s?(?P<d1>[0-9]{1,2})(?:日|(?![0-9]))"
+    r"|(?<![0-9.])(?P<d9>[0-3]?[0-9])[./](?P<m9>[01]?[0-9])[./](?P<y9>(?:19|20)[0-9]{2})(?![0-9.])"
     rf"|(?<![0-9.,])(?P<d2>[0-9]{{1,2}})(?:st|nd|rd|th)?\s(?P<m2>{_MONTH})(?:,?\s(?P<y2>(?:19|20)[0-9]{{2}})(?![0-9]))?{_END}"
     rf"|\b(?P<m3>{_MONTH})\s(?P<d3>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s(?P<y3>(?:19|20)[0-9]{{2}}))?(?![0-9.,]*[0-9])"
     r"(?!\s?(?:%|[kmb]n?\b|million|billion))"
     rf"|\b(?P<m4>{_MONTH})[\s-](?P<y4>(?:19|20)[0-9]{{2}})(?![0-9])"
     r"|(?<![0-9])(?P<y5>(?:19|20)[0-9]{2})(?:-(?P<m5>0[1-9]|1[0-2])(?![0-9%])|年(?P<m6>[0-9]{1,2})月)"
-    r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)"
+    r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)?"
     r"|(?P<period>(?<![A-Za-z0-9.,])(?:(?:[1-4]Q|Q[1-4]|[12]H|H[12]|(?<!_)[FC]Y)(?:\s?['’]?(?:20)?[0-9]{2})?|9M\s?['’]?(?:20)?[0-9]{2})(?![0-9A-Za-z%]|\.[0-9]))"
     r"|(?<![0-9])(?P<y8>(?:19|20)[0-9]{2})(?:[/-](?P<span>[0-9]{2})(?![0-9%])|(?P<nian>年度?))"
     r"|(?<![0-9:])(?P<time>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)(?![0-9:])",
@@ -395,6 +397,8 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     clean = digits if digits.isdigit() else digits.translate(_GROUPING)
     scale = SCALES[scale_word] if scale_word else 1.0
     power = int(exponent[1:]) if exponent else 0
+    if scale_word == "p" and text[match.start("scale") - 1] == " ":  # 95p is money, "95 p" is not
+        scale, scale_word = 1.0, None
     size = bounded(float(clean) * 10.0**power * scale)
     whole, _, decimals = clean.partition(".")
     last = 10.0 ** max(-300, power - len(decimals))
@@ -408,6 +412,8 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     unit = None
     if match.lastgroup in UNITS:
         unit = match.lastgroup
+    if scale_word and unit in DURATIONS and unit != "days":  # "5.2 million year over year"
+        end, unit = match.start(unit), None
     first = max(previous_end, start - 30)
     head, before, head_sign, opened = _prefix(text[first:start])
     if head.endswith("百分之") and not (before or head_sign or opened or scale_word or unit):  # 百分之99.1
@@ -554,16 +560,18 @@ def _calendar(match: re.Match) -> Read:
     span = match.span()
     if group["time"]:
         return Read(span, 0.0, 0.0, None, ignored="time", kind="time")
-    year = next((int(group[f"y{i}"]) for i in (1, 2, 3, 4, 5, 8) if group[f"y{i}"]), 0)
+    if group["part"]:
+        return Read(span, float(match[0][:4]) if "年" in match[0] else 0.0, 0.0, None, ignored="period", kind="period")
+    year = next((int(group[f"y{i}"]) for i in (1, 2, 3, 4, 5, 8, 9) if group[f"y{i}"]), 0)
     if group["period"]:
         digits = re.search("[0-9]{2,4}$", match[0])
         year = int(digits[0]) + (2000 if len(digits[0]) == 2 else 0) if digits else 0
         return Read(span, float(year), 0.0, None, ignored="period", kind="period")
     if group["y8"]:
         return Read(span, float(year), 0.0, None, kind="year")
-    month = next((group[f"m{i}"] for i in (1, 2, 3, 4, 5, 6, 7) if group[f"m{i}"]), "0")
+    month = next((group[f"m{i}"] for i in (1, 2, 3, 4, 5, 6, 7, 9) if group[f"m{i}"]), "0")
     number = int(month) if month.isdigit() else 1 + MONTHS.index(month[:3].lower())
-    day = next((int(group[f"d{i}"]) for i in (1, 2, 3, 7) if group[f"d{i}"]), 0)
+    day = next((int(group[f"d{i}"]) for i in (1, 2, 3, 7, 9) if group[f"d{i}"]), 0)
     return Read(span, float(year * 10000 + number * 100 + day), 0.0, "date", kind="date", month=number)
 
 
