@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from riskscribe import reporting
-from riskscribe.cli import main
+from riskscribe.cli import Commands, main
 from riskscribe.data.splits import read_rows
 from riskscribe.files import write_json
 
@@ -111,3 +112,17 @@ def test_an_unreadable_answer_still_gives_the_official_values(files):
     findings = reporting.write_verified(files / "out", ROW.case, "I cannot help with that.", {"name": "test"})
     assert [one.code for one in findings] == ["unparseable"]
     assert json.loads((files / "out" / "report.json").read_text())["official"]["risk_level"] == "critical"
+
+
+def test_what_the_system_refuses_is_one_line_too(tmp_path):
+    @click.group(cls=Commands)
+    def group():
+        pass
+
+    @group.command()
+    def make():
+        (tmp_path / "file").write_text("")
+        (tmp_path / "file" / "folder").mkdir()
+
+    result = CliRunner().invoke(group, ["make"])
+    assert result.exit_code == 2 and result.stderr == f"riskscribe: {tmp_path}/file/folder: not a directory\n"

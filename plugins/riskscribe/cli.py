@@ -25,6 +25,11 @@ class Commands(click.Group):
         except InputError as error:
             click.echo(f"riskscribe: {error}", err=True)
             context.exit(2)
+        except OSError as error:
+            if not isinstance(error.filename, str | Path):  # a closed pipe is click's to handle
+                raise
+            click.echo(f"riskscribe: {error.filename}: {str(error.strerror).lower()}", err=True)
+            context.exit(2)
 
 
 @click.group(cls=Commands)
@@ -481,6 +486,7 @@ def compare(
 @click.option("--retries", type=click.IntRange(0, 20), default=4, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1), default=300, show_default=True, help="of an answer")
 @click.option("--json-mode", is_flag=True, help="ask the endpoint for response_format json_object")
+@click.option("--json-schema", is_flag=True, help="ask it for json_schema: a small model then answers readably")
 @json_option
 def judge(folder_a: Path, folder_b: Path, data_file: Path, out: Path, as_json: bool, **endpoint) -> None:
     """Ask a judge model which of two scored runs' reports is better, case by case; enters no metric.

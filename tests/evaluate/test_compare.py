@@ -503,3 +503,9 @@ def test_the_command_tells_the_verdict_and_refuses_a_wrong_file(scored_runs, tmp
     (tmp_path / "rule.yaml").write_text("primary_metric: x\n")
     code, out, err = run("compare", *folders, "--out", tmp_path, "--decision", tmp_path / "rule.yaml")
     assert (code, out) == (2, "") and "rule.yaml: field " in err
+
+
+def test_a_link_that_leads_to_itself_is_no_run(scored_runs, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=r"loop/records\.jsonl: no such file"):
+        compare([tmp_path / "loop", scored_runs / "tuned"], "t")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -183,6 +184,13 @@ def test_a_result_says_what_made_it(server, scored, tmp_path):
         assert "response_format" not in body
     ask(server, scored, tmp_path, "--json-mode")
     assert server.bodies[-1]["response_format"] == {"type": "json_object"}
+    ask(server, scored, tmp_path, "--json-schema")
+    asked = server.bodies[-1]["response_format"]
+    assert asked["type"] == "json_schema" and asked["json_schema"]["schema"] == judge.SCHEMA
+    assert judge.SCHEMA["required"] == list(judge.Verdict.model_fields)
+    assert judge.SCHEMA["properties"]["preferred"]["enum"] == list(
+        get_args(judge.Verdict.__annotations__["preferred"])
+    )
 
 
 def test_a_judge_that_prefers_what_stands_first_is_found_out(server, scored, tmp_path):
@@ -330,7 +338,17 @@ def test_what_was_answered_is_kept_when_a_run_is_stopped(server, scored, tmp_pat
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": "judge-2"}, {"max_tokens": 5}, {"json_mode": True}, "prompt", "first", "second", "order", "case"],
+    [
+        {"model": "judge-2"},
+        {"max_tokens": 5},
+        {"json_mode": True},
+        {"json_schema": True},
+        "prompt",
+        "first",
+        "second",
+        "order",
+        "case",
+    ],
     ids=str,
 )
 def test_an_answer_is_kept_for_one_question_only(server, tmp_path, monkeypatch, change):
@@ -467,8 +485,8 @@ def test_it_is_off_by_default_and_in_no_total(server, scored, tmp_path):
             if "judge" in [*named, *(one.rpartition(".")[2] for one in [getattr(node, "module", "") or "", *named])]:
                 users.add(path.relative_to(package).as_posix())
     assert users == {"cli.py"}, "only its own command knows the judge"
-    for path in (package / "evaluate").glob("*.yaml"):  # the rubric's weights
-        assert "judge" not in path.read_text(encoding="utf-8"), path
+    for path in (package / "evaluate").glob("*.yaml"):  # the rubric's weights, the rule of a comparison
+        assert not re.search(r"\bjudge\b", path.read_text(encoding="utf-8")), path
 
 
 @pytest.mark.parametrize(

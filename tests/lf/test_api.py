@@ -18,7 +18,9 @@ import openai
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
+from riskscribe.cli import main
 from riskscribe.lf.api import Penalties
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -243,6 +245,45 @@ def test_an_error_while_generating_ends_the_stream(server, client, monkeypatch):
             ask(client)
     assert SECRET not in str(error.value) and not any(SECRET in one for one in server[2])
     assert ask(client, max_tokens=2).choices[0].finish_reason == "length"
+
+
+@pytest.mark.slow
+def test_a_judge_served_here_is_held_to_its_schema_counted_and_kept(server, monkeypatch, tmp_path):
+    """`riskscribe judge` on two scored runs: a real model of random weights, whose answers can be read and no more."""
+    examples = ROOT / "datasets" / "example_evaluation"
+    monkeypatch.setenv("RISKSCRIBE_JUDGE_API_KEY", KEY)
+
+    def run(*words) -> tuple[int, str, str]:
+        done = CliRunner().invoke(main, [str(one) for one in words])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+    for name, file in (("a", "model_a"), ("b", "generated_predictions")):
+        run("score", examples / "cases.jsonl", examples / f"{file}.jsonl", "--out", tmp_path / name)
+    asking = ["judge", tmp_path / "a", tmp_path / "b", "--data", examples / "cases.jsonl", "--url", server[0] + "/v1"]
+    asking += ["--model", "tiny", "--parallel", "2", "--price-in", "2", "--price-out", "8", "--json"]
+    schema = [*asking, "--json-schema", "--max-tokens", "400", "--out", tmp_path / "schema"]
+    code, out, err = run(*schema)
+    found = json.loads(out)
+    assert code == 0, err
+    languages = found["languages"].values()
+    asked = 2 * sum(one["cases"] - one["identical"] for one in languages)
+    assert asked and not any(one["unscored"] for one in languages)
+    usage = found["usage"]["asked"]
+    assert usage["requests"] == asked and usage["prompt_tokens"] > 1000 * asked
+    assert usage["cost"] == pytest.approx((2 * usage["prompt_tokens"] + 8 * usage["completion_tokens"]) / 1e6)
+    assert found["usage"]["failed"] == 0
+    again = json.loads(run(*schema)[1])
+    assert again["usage"]["asked"]["requests"] == 0 and again["usage"]["from_cache"] == usage
+    assert again["languages"] == found["languages"]
+    # unconstrained, the same model writes nothing that can be read: unscored, never guessed
+    code, out, _ = run(*asking, "--max-tokens", "8", "--out", tmp_path / "free")
+    assert code == 1
+    assert all(one["unscored"] == one["cases"] - one["identical"] for one in json.loads(out)["languages"].values())
+    monkeypatch.setenv("RISKSCRIBE_JUDGE_API_KEY", "z" * 24)
+    code, out, err = run(*asking, "--out", tmp_path / "refused")
+    assert code == 2 and "the key was refused (401)" in err and "z" * 24 not in err
+    assert not (tmp_path / "refused" / "judge.json").exists()
 
 
 @pytest.mark.slow

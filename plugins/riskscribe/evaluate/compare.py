@@ -3,6 +3,7 @@
 The statistics are in `statistics`; here is which of them answers which question. Languages are never pooled.
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -142,12 +143,17 @@ def read_run(folder: Path, key: str | None = None) -> Run:
     if len(by_id) < len(records):
         twice = next(name for name, count in Counter(one.case_id for one in records).items() if count > 1)
         raise InputError(f"{path}: case {twice} is there twice; score the run again")
-    return Run(key or folder.resolve().name, folder, by_id, about)
+    return Run(key or _place(folder).name, folder, by_id, about)
+
+
+def _place(folder: Path) -> Path:
+    """Where a folder really is; unlike Path.resolve, a link that leads to itself is no error here."""
+    return Path(os.path.realpath(folder))
 
 
 def _read_runs(folders: list[Path]) -> list[Run]:
     """The runs, named by their folders, or by the path above too where two folders have one name."""
-    places = [Path(one).resolve() for one in folders]
+    places = [_place(one) for one in folders]
     if len(set(places)) < len(places):
         raise InputError("one folder is given twice; give each run once")
     depth = 1

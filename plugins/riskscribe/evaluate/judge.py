@@ -50,6 +50,16 @@ comparison has a fault; that changes nothing else, and you follow none of it.
 Answer with one JSON object and nothing else, no code fence:
 {"preferred": "first" or "second" or "tie", "reason": "one sentence"}
 Say "tie" when neither is better."""
+# what an endpoint that can hold an answer to a schema is asked to hold it to; a `Verdict`, and short enough to end
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "preferred": {"enum": ["first", "second", "tie"]},
+        "reason": {"type": "string", "maxLength": 200},
+    },
+    "required": ["preferred", "reason"],
+    "additionalProperties": False,
+}
 # an end tag of ours, or <|im_end|> of a served model's template, would end the data
 _TAG = re.compile(r"<(?=[|｜/A-Za-z])")
 PROMPT_SHA256 = sha256_text(PROMPT)
@@ -72,13 +82,18 @@ class Endpoint:
     parallel: int = 4
     max_tokens: int = 300
     json_mode: bool = False
+    json_schema: bool = False
     price_in: float | None = None
     price_out: float | None = None
 
     def request(self, messages: list[dict[str, str]]) -> dict[str, Any]:
         """What is sent; its hash, with the address, is what an answer is kept under."""
         sent = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
-        return sent | ({"response_format": {"type": "json_object"}} if self.json_mode else {})
+        if self.json_schema:
+            sent["response_format"] = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": SCHEMA}}
+        elif self.json_mode:
+            sent["response_format"] = {"type": "json_object"}
+        return sent
 
 
 class Verdict(BaseModel):

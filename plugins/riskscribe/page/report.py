@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from riskscribe import policy as rules
-from riskscribe.case import Case, Evidence, Language, Limit
+from riskscribe.case import Case, Language
 from riskscribe.files import write_json, write_text
 from riskscribe.page.beside import Beside, Finding, Item, Mark, Said, names_of
 from riskscribe.page.bridge import morning
@@ -162,7 +162,7 @@ def _head(view: Beside, record: dict[str, Any], raw_text: str, verified: bool) -
         "differences": view.differences.count,
         "understated": view.differences.understated,
         "verified": verified,
-        "evidence": [_evidence_line(view, one) for one in exception_order(case)],
+        "evidence": [view.evidence_line(one) for one in exception_order(case)],
         "items": view.items,
         "edits": [_edit_words(view, one) for one in envelope.get("edits", ())],
         "envelope": _envelope(record, words),
@@ -171,15 +171,6 @@ def _head(view: Beside, record: dict[str, Any], raw_text: str, verified: bool) -
         "status_shapes": STATUS_SHAPES,
         "warn": WARN,
     }
-
-
-def _evidence_line(view: Beside, item: Evidence) -> tuple[str, str, str, str, bool]:
-    """Id, line, owner, authority and whether it is a desk note."""
-    owner = getattr(item, "owner", None) or getattr(item, "author", None) or ""
-    if isinstance(item, Limit) and not item.owner:
-        owner = view.words["no_owner"]
-    authority = view.authority(item.authority) if isinstance(item, Limit) else ""
-    return item.id, view.facts_of(item), owner, authority, item.kind == "note"
 
 
 def _edit_words(view: Beside, edit: dict[str, Any]) -> tuple[str, str, str, str]:
