@@ -85,6 +85,13 @@ def test_import_show_and_ground(files):
     assert code == 1 and [one["verdict"] for one in json.loads(out)] == ["quoted", "unsupported"]
 
 
+def test_half_a_surrogate_pair_is_printed_all_the_same(files):
+    row = {"id": "\ud800", "evidence": [{"id": "A-1", "value": 7}], "text": "It is 7 \ud800 or 8 [A-1]."}
+    (files / "batch.jsonl").write_text(json.dumps(row))
+    code, out, _ = run("ground", "--batch", files / "batch.jsonl")
+    assert code == 0 and [one["verdict"] for one in json.loads(out)["numbers"]] == ["quoted", "unsupported"]
+
+
 def test_the_server_does_not_start_without_a_key(monkeypatch):
     monkeypatch.delenv("RISKSCRIBE_API_KEY", raising=False)
     code, _, err = run("serve")

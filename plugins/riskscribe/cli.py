@@ -45,8 +45,13 @@ def json_option(command):
 
 def _tell(as_json: bool, document, *lines: str) -> None:
     """Print the document with --json, else the lines."""
-    for line in [json.dumps(document, ensure_ascii=False, indent=2)] if as_json else lines:
+    for line in [_json(document, indent=2)] if as_json else lines:
         click.echo(line)
+
+
+def _json(value, indent: int | None = None) -> str:
+    """JSON for stdout: half a surrogate pair, which a text may hold and UTF-8 cannot, is a question mark."""
+    return json.dumps(value, ensure_ascii=False, indent=indent).encode("utf-8", "replace").decode()
 
 
 def job(model: str, profile: str):
@@ -379,7 +384,7 @@ def ground(evidence: Path | None, text: Path | None, batch: Path | None, lenient
             raise InputError("ground --batch brings its own evidence and texts; leave out --evidence and --text")
         rows = ((f"{batch}: line {number}", row) for number, row in numbered_lines(batch))
         # all of it before the first line is printed: a wrong line leaves nothing behind
-        for line in [json.dumps(one, ensure_ascii=False) for one in ground_batch(rows, lenient=lenient)]:
+        for line in [_json(one) for one in ground_batch(rows, lenient=lenient)]:
             click.echo(line)
         return
     if not (evidence and text):
