@@ -572,12 +572,12 @@ def board(port: int, model: str, profile: str) -> None:
     from riskscribe.stages import environment, llamafactory_cli
 
     serve.ensure_free(port)
-    opens = f"{job(model, profile).settings and model}-{profile}"
+    recipe = job(model, profile).settings.get("train", {}).get("recipe", "sft_qlora.yaml")
     folder, command = Path("exports/board"), llamafactory_cli()
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "RISKSCRIBE_BOARD": str(folder),
-        "RISKSCRIBE_BOARD_OPENS": opens,
+        "RISKSCRIBE_BOARD_OPENS": f"{model}-{profile}",
         # Board starts trainings as `llamafactory-cli`, by its name alone
         "PATH": os.pathsep.join([str(Path(command).parent), os.environ.get("PATH", os.defpath)]),
         "GRADIO_SERVER_NAME": serve.HOST,
@@ -586,7 +586,7 @@ def board(port: int, model: str, profile: str) -> None:
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_TEMP_DIR": str((folder / "cache" / "gradio").absolute()),
     }
-    click.echo(f"http://{serve.HOST}:{port} opens with {opens} (stop with Ctrl-C)", err=True)
+    click.echo(f"http://{serve.HOST}:{port} opens with {recipe} of recipes/{model}, profile {profile}", err=True)
     os.execve(command, [command, "webui"], environment(**settings))
 
 

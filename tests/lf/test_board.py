@@ -457,6 +457,18 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
     tab.locator(".message.bot").last.scroll_into_view_if_needed()
     shoot(tab, "chat")
 
+    # and exported, in the type that the recipes serve in
+    press(tab, "Unload model")
+    tab.get_by_role("tab", name="Export").click()
+    press(tab, "Export")
+    tab.wait_for_function(
+        "[...document.querySelectorAll('textarea')].some(one => one.value == 'Model exported.')", timeout=MINUTES
+    )
+    shoot(tab, "exported")
+    config = json.loads((workspace / "exports" / "board" / "merged" / "config.json").read_text())
+    assert config["dtype"] == "float32"
+
+    tab.get_by_role("tab", name="Chat").click()
     choose(tab, "Language", "zh")
     tab.get_by_text("模型名称").first.wait_for()
     shoot(tab, "chat_zh")

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from riskscribe import prompt
 from riskscribe.case import Case
+from riskscribe.errors import InputError
 from riskscribe.files import write_text
 from riskscribe.lf.presets import PAGES, Preset, fill, presets
 from riskscribe.lf.tasks import TASKS, Task
@@ -65,12 +66,12 @@ def model_names() -> dict[str, str]:
     for one in presets():
         path = one.recipe.get("model_name_or_path")
         if path and one.page != "infer" and path not in found:
-            own = f"{one.name}" if one.folder in found.values() else one.folder
-            found[path] = upstream.get(path, own)
+            found[path] = upstream.get(path, one.name if one.folder in found.values() else one.folder)
     return found
 
 
 def find(name: str, page: str) -> Preset | None:
+    """The preset of that name for a page (train, eval, infer)."""
     return next((one for one in presets() if (one.name, one.page) == (name, page)), None)
 
 
@@ -116,8 +117,9 @@ def keep_together(module: ModuleType) -> None:
     `do_sample: false` into the parser's True.
     """
     module.DEFAULT_DATA_DIR = DATA
-    for name in ("SAVE", "CACHE", "CONFIG"):
-        setattr(module, f"DEFAULT_{name}_DIR", str(folder() / ("saves" if name == "SAVE" else name.lower())))
+    module.DEFAULT_SAVE_DIR = str(folder() / "saves")
+    module.DEFAULT_CACHE_DIR = str(folder() / "cache")
+    module.DEFAULT_CONFIG_DIR = str(folder() / "config")
 
     ours = {name: path for path, name in model_names().items()}
     listed = {name: {module.DownloadSource.DEFAULT: path} for name, path in ours.items()}
@@ -288,11 +290,10 @@ def opening_values(elements: Mapping[str, Any]) -> dict[str, Any]:
     if "infer.infer_dtype" in values:
         # else a model would be exported in another type than it is tested in
         values["export.extra_args"] = json.dumps({"infer_dtype": values["infer.infer_dtype"]})
-    if EXAMPLE.is_dir():
-        from riskscribe.data.import_csv import import_csv
+    from riskscribe.data.import_csv import import_csv
 
-        _, turn = prompt.messages(import_csv(EXAMPLE))
-        values["infer.query"] = turn["content"]
+    with suppress(InputError):  # not there, or changed by its user
+        values["infer.query"] = prompt.messages(import_csv(EXAMPLE))[-1]["content"]
     return values
 
 
