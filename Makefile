@@ -62,4 +62,4 @@ bench-grounding: setup ## planted faults: what verify and ground catch, and what
 	@$(BIN)/python -m riskscribe.evaluate.bench --page docs/grounding_bench.md
 
 clean: ## remove what runs produced (keeps .venv and the log of test scorings)
-	find exports -mindepth 1 -not -path exports/README.md -not -path exports/test_scorings.jsonl -delete
+	find exports -mindepth 1 -not -path exports/README.md -not -path exports/test_scorings.jsonl -not -path 'exports/releases*' -delete

@@ -549,18 +549,87 @@ def parity(recipe: Path, out: Path, as_json: bool, awq: tuple[Path, ...], **fold
 
 @main.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--release", help="a release's name, or `used`; default: what `make export` made")
 @job_options
-def serve_model(port: int, model: str, profile: str) -> None:
+def serve_model(port: int, release: str | None, model: str, profile: str) -> None:
     """Serve the tuned model on 127.0.0.1; needs RISKSCRIBE_API_KEY."""
-    from riskscribe.release import serve
-    from riskscribe.stages import environment, llamafactory_cli
+    from riskscribe.release import releases, serve
+    from riskscribe.stages import BASE, environment, llamafactory_cli
 
     key = serve.api_key()
     serve.ensure_free(port)
     work = job(model, profile)
-    arguments = serve.command(llamafactory_cli(), work.recipe("api.yaml"), work.out / "export" / "merged")
+    folder = releases.folder_of(release) if release else None
+    found = releases.model_of(folder, BASE) if folder else {"model_name_or_path": work.out / "export" / "merged"}
+    arguments = serve.command(llamafactory_cli(), work.recipe("api.yaml"), found.pop("model_name_or_path"))
+    arguments += [f"{key}={value}" for key, value in found.items()]
+    if folder:
+        click.echo(f"release {folder.name}", err=True)
     click.echo(f"http://{serve.HOST}:{port}/v1 (key required; case texts are not logged; stop with Ctrl-C)", err=True)
     os.execve(arguments[0], arguments, environment(**serve.settings(key, port)))
+
+
+@main.group()
+def release() -> None:
+    """Versions of a fine-tuned model that passed the gate; rolling back is using an older one."""
+
+
+@release.command("create")
+@click.argument("name")
+@click.option("--adapter", type=FILE, required=True)
+@click.option("--parity", type=FILE, required=True, help="parity.json of the gate, on these bytes")
+@click.option("--metrics", type=FILE, required=True, help="metrics.json of `riskscribe score`")
+@click.option("--card", type=FILE, default=Path("recipes/smollm2_135m/card.yaml"), show_default=True)
+@click.option("--merged", type=FILE, help="ship the merged model too")
+@click.option("--awq", type=FILE, multiple=True, help="ship a quantized model too; repeat it for several")
+@click.option("--notes", default="", help="what changed")
+@json_option
+def release_create(name: str, as_json: bool, **given) -> None:
+    """Write a release, as risk_report-smollm2-135m-v1.0.0, with its model card."""
+    from riskscribe.release.releases import create
+
+    folder = create(name, **given)
+    _tell(as_json, {"name": name, "folder": str(folder)}, f"{folder}: released; `riskscribe release use {name}`")
+
+
+@release.command("list")
+@json_option
+def release_list(as_json: bool) -> None:
+    """Every release; the used one is marked."""
+    from riskscribe.release.releases import listed
+
+    found = listed()
+    lines = [f"{'*' if one['used'] else ' '} {one['name']}  {one['created']}  {one['status']}" for one in found]
+    _tell(as_json, found, *(lines or ["no release"]))
+
+
+@release.command("use")
+@click.argument("name")
+@json_option
+def release_use(name: str, as_json: bool) -> None:
+    """Make a release the one that `riskscribe serve --release used` serves."""
+    from riskscribe.release.releases import use
+
+    before = use(name)
+    _tell(as_json, {"used": name, "before": before}, f"{name} is used; before: {before or 'none'}")
+
+
+@release.command("diff")
+@click.argument("first")
+@click.argument("second")
+@json_option
+def release_diff(first: str, second: str, as_json: bool) -> None:
+    """What two releases were measured at, and what differs in how they were made."""
+    from riskscribe.release.releases import diff
+
+    found = diff(first, second)
+    lines = [
+        f"{one['language']}, {one['metric']}: {one['first']['value']} -> {one['second']['value']}"
+        for one in found["metrics"]
+    ]
+    why = found["training"] or {"causes": [], "answer": "How they were trained was not recorded."}
+    lines += [f"{one['kind']}: {one['name']}: {one['first']} -> {one['second']}" for one in why["causes"]]
+    _tell(as_json, found, *lines, why["answer"])
 
 
 @main.command()

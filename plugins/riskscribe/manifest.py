@@ -256,7 +256,15 @@ def weights(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(Path(folder).glob("*.safetensors"))}
 
 
+def origin(base: Path) -> dict[str, str]:
+    """What a base model is known by, name -> sha256: what it was built from where a manifest says so, for the embedded
+    base is stored in another type on another machine and is the same model; else its weights.
+    """
+    found = load(base)
+    return dict(found.inputs) if found and found.stage == "base" and found.inputs else weights(base)
+
+
 def base_weights(adapter: Path) -> dict[str, str] | None:
-    """The weights an adapter was trained on, as its training recorded them; None where nothing was recorded."""
+    """The `origin` of the base an adapter was trained on, as its training recorded it; None where it did not."""
     found = holding(adapter)
     return found[1].summary.get("base_weights") if found else None

@@ -71,7 +71,7 @@ def record_runs(module: ModuleType) -> None:
             inputs=_inputs(model_args, data_args, repr(TEMPLATES.get(data_args.template))),
             settings=_settings(training_args, finetuning_args, model_args, data_args, generating_args),
             parents=[str(base), *(model_args.adapter_name_or_path or [])],
-            summary={"base_weights": manifest.weights(base)},
+            summary={"base_weights": manifest.origin(base)},
         )
         result = upstream(*given, *rest, **options)
         kept = (one for one in out.iterdir() if one.is_file() and one.name != manifest.NAME)

@@ -156,7 +156,7 @@ def adapter_faults(adapter: Path, base: Path) -> list[str]:
                 f"it was trained on another base"
             )
     trained_on = manifest.base_weights(adapter)
-    if trained_on and trained_on != (own := manifest.weights(base)):
+    if trained_on and trained_on != (own := manifest.origin(base)):
         one = next(name for name in {**trained_on, **own} if trained_on.get(name) != own.get(name))
         faults.append(
             f"{adapter}: was trained on another base: {one} had sha256 {str(trained_on.get(one))[:12]}, "

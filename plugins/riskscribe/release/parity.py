@@ -287,6 +287,8 @@ class Gate:
             for path in place.glob("*.safetensors")
         ]
         row["weights_bytes"] = sum(weights) or None
+        # what a release of these bytes is compared with
+        row["weights"] = manifest.weights(places[name][-1]) if name in places and places[name][-1].exists() else {}
 
     # --- checks
 
@@ -385,7 +387,9 @@ class Gate:
         recipe, reference = self.recipe, self.rows["adapter"]
         rows = []
         for name, row in self.rows.items():
-            shown = {key: row.get(key) for key in ("faults", "dtype", "weights_only", "engine", "weights_bytes")}
+            shown = {
+                key: row.get(key) for key in ("faults", "dtype", "weights_only", "engine", "weights_bytes", "weights")
+            }
             shown |= {key: row.get(key) for key in ("load_seconds", "peak_memory_gib", "tokens_per_second")}
             shown |= {"perplexity": row.get("perplexity"), "perplexity_ratio": None, "kl": None, "kl_first": None}
             if row.get("perplexity") and reference.get("perplexity"):
