@@ -85,6 +85,10 @@ def test_import_show_and_ground(files):
     assert code == 1 and [one["verdict"] for one in json.loads(out)] == ["quoted", "unsupported"]
 
 
+def test_a_name_of_two_lines_is_told_in_one(files):
+    assert run("case", "show", files / "a\nb")[2].endswith("a b: no such file\n")
+
+
 def test_half_a_surrogate_pair_is_printed_all_the_same(files):
     row = {"id": "\ud800", "evidence": [{"id": "A-1", "value": 7}], "text": "It is 7 \ud800 or 8 [A-1]."}
     (files / "batch.jsonl").write_text(json.dumps(row))

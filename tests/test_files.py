@@ -24,7 +24,7 @@ def test_a_written_file_can_be_read_by_others(tmp_path):
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, text):
     path = tmp_path / "a.txt"
     files.write_text(path, "old")
-    with pytest.raises((UnicodeEncodeError, TypeError)):
+    with pytest.raises((InputError, TypeError)):
         files.write_text(path, text)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
@@ -189,3 +189,10 @@ def test_a_refusal_names_the_first_field_and_how_many_more():
 def test_hashes():
     assert files.sha256_text("abc").startswith("ba7816bf")
     assert files.sha256(__file__) == files.sha256_text(files.read_text(__file__))
+
+
+def test_half_a_surrogate_pair_is_named_and_nothing_is_written(tmp_path):
+    (tmp_path / "a.jsonl").write_text("before")
+    with pytest.raises(InputError, match=r"a\.jsonl: a text holds half a surrogate pair"):
+        files.write_lines(tmp_path / "a.jsonl", [{"text": "good"}, {"text": "\ud800"}])
+    assert [one.name for one in tmp_path.iterdir()] == ["a.jsonl"] and (tmp_path / "a.jsonl").read_text() == "before"

@@ -23,13 +23,15 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except InputError as error:
-            click.echo(f"riskscribe: {error}", err=True)
-            context.exit(2)
+            told = str(error)
         except OSError as error:
             if not isinstance(error.filename, str | Path):  # a closed pipe is click's to handle
                 raise
-            click.echo(f"riskscribe: {error.filename}: {str(error.strerror).lower()}", err=True)
-            context.exit(2)
+            told = f"{error.filename}: {str(error.strerror).lower()}"
+        from riskscribe.files import one_line
+
+        click.echo(f"riskscribe: {one_line(told)}", err=True)
+        context.exit(2)
 
 
 @click.group(cls=Commands)

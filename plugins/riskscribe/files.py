@@ -66,7 +66,10 @@ def write_text(path: Path, text: str) -> None:
 
 def _write(path: Path, parts: Iterable[str]) -> None:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(parts)
+        try:
+            file.writelines(parts)
+        except UnicodeEncodeError:
+            raise InputError(f"{path}: a text holds half a surrogate pair, which no UTF-8 file can; mend it") from None
 
 
 def rendered(value: Any) -> str:
