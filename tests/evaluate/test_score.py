@@ -189,8 +189,8 @@ TRIVIAL = {
 def test_trivial_answers_score_badly(name):
     write, ceiling = TRIVIAL[name]
     found = summary(records(write))
-    # a level alone has no fatal error where it is right or one too high, with no hard breach and no material flag
-    assert found["fatal_error_free"] <= {"constant critical": 10, "constant high": 35}.get(name, 50)
+    # only "low" needs no evidence, where it is right
+    assert found["fatal_error_free"] <= (25 if name.startswith("constant low") else 10)
     assert found["finding_free"] <= 25
     assert {key: found[key] for key, most in ceiling.items() if found[key] > most} == {}
 

@@ -82,6 +82,16 @@ def test_a_level_two_steps_too_high_is_a_false_alarm(frozen, official, language)
         assert found == [("false_alarm" if steps > 1 else "overstated", "risk_level", steps > 1)]
 
 
+def test_a_level_above_low_cites_evidence_of_the_case(frozen):
+    for official in LEVELS:
+        one = next(row for row in frozen("test") if (row.report.risk_level, row.case.language) == (official, "en"))
+        other = [basis.model_copy(update={"evidence": ["POS-zzzzzz"]}) for basis in one.report.level_basis]
+        for basis in ([], other):
+            report = one.report.model_copy(update={"level_basis": basis})
+            found = [(each.code, each.fatal) for each in verify(one.case, report) if each.code != "unknown_evidence"]
+            assert found == ([] if official == "low" else [("unfounded_level", True)])
+
+
 def test_a_summary_two_steps_too_high_is_a_false_alarm(frozen):
     one = next(row for row in frozen("test") if (row.report.risk_level, row.case.language) == ("low", "en"))
     for level, code in (("moderate", "overstated"), ("high", "false_alarm"), ("critical", "false_alarm")):
@@ -112,7 +122,8 @@ def test_breaches(gold, findings, replaced):
 def test_evidence_that_is_not_there(findings, replaced, text):
     assert findings(assumptions=[text]) == [("unknown_evidence", "assumptions.0")]
     assert findings(**replaced("level_basis", 0, evidence=["LIM-ZZZ"])) == [
-        ("unknown_evidence", "level_basis.0.evidence")
+        ("unfounded_level", "level_basis"),
+        ("unknown_evidence", "level_basis.0.evidence"),
     ]
 
 

@@ -290,7 +290,7 @@ def _where_given(field: str) -> Callable[[Record], list[float]]:
 ABOUT: dict[str, tuple[str, ...]] = {
     "": (),
     "report": ("unparseable",),
-    "level": ("understated", "overstated", "false_alarm"),
+    "level": ("understated", "overstated", "false_alarm", "unfounded_level"),
     "assessment": ("assessment_status",),
     "breaches": ("missed_breach", "invented_breach", "wrong_status"),
     "drivers": ("wrong_driver",),

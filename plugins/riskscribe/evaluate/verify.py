@@ -29,6 +29,7 @@ Code = Literal[
     "understated",
     "overstated",
     "false_alarm",
+    "unfounded_level",
     "missed_breach",
     "invented_breach",
     "wrong_status",
@@ -54,6 +55,7 @@ FATAL = frozenset(
         "unparseable",
         "understated",
         "false_alarm",
+        "unfounded_level",
         "missed_breach",
         "invented_breach",
         "wrong_status",
@@ -300,7 +302,7 @@ def check(official: Official, report: Report) -> Checked:
         [(path, language_of(text)) for path, text, _ in report.prose()],
     )
     found.findings = [
-        *_level(report, official.assessment, case.language),
+        *_level(report, official, case.language),
         *_breaches(report, official),
         *_drivers(report, official),
         *_limitations(found),
@@ -319,7 +321,8 @@ def _wrong_level(told: Level, right: Level) -> Code:
     return "understated" if steps < 0 else "overstated" if steps == 1 else "false_alarm"
 
 
-def _level(report: Report, official: rules.Assessment, language: Language) -> Iterator[Finding]:
+def _level(report: Report, sources: Official, language: Language) -> Iterator[Finding]:
+    official = sources.assessment
     if report.risk_level != official.risk_level:
         clauses = ", ".join(one.clause for one in official.level_basis)
         yield _found(
@@ -328,6 +331,10 @@ def _level(report: Report, official: rules.Assessment, language: Language) -> It
             f"level is {report.risk_level}; the policy gives {official.risk_level} ({clauses})",
             list(dict.fromkeys(name for one in official.level_basis for name in one.evidence)),
         )
+    # a warning nobody can trace: the same level every day would be right on many
+    if report.risk_level != "low" and not any(sources.known & {*one.evidence} for one in report.level_basis):
+        message = f"level is {report.risk_level} and its basis cites nothing of case {sources.case.case_id}"
+        yield _found("unfounded_level", "level_basis", message)
     for told in dict.fromkeys(levels_in_prose(report.summary, language)):
         if told not in (official.risk_level, report.risk_level):
             message = f"the summary calls the level {told}; the policy gives {official.risk_level}"
