@@ -56,6 +56,8 @@ quality: setup ## lint and format checks
 bench: setup ## speed and memory, paired in one run
 	@$(BIN)/riskscribe run data $(JOB)
 	@$(BIN)/python -m riskscribe.lf.bench
+	@$(BIN)/python -m riskscribe.lf.bench_guide
+	@$(BIN)/python -m riskscribe.load
 	@$(BIN)/python -m riskscribe.data.bench
 
 bench-grounding: setup ## planted faults: what verify and ground catch, and what they flag wrongly

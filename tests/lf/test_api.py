@@ -21,6 +21,7 @@ import yaml
 from click.testing import CliRunner
 
 from riskscribe.cli import main
+from riskscribe.errors import InputError
 from riskscribe.lf.api import Penalties
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,18 @@ def test_a_schema_that_cannot_be_is_a_400_with_the_reason(client, stream):
         client.chat.completions.create(model="m", messages=turns, stream=stream)
 
 
+def test_a_report_is_asked_for_held_to_its_schema_unless_free(server):
+    from riskscribe import reporting
+    from riskscribe.data.splits import read_rows
+
+    case = read_rows(ROOT / "datasets" / "risk_report" / "v1" / "test_quick.jsonl")[0].case
+    url = server[0] + "/v1"
+    assert reporting.ask_api(case, url, KEY).startswith('{"schema_version":"1","limit_breaches":[')
+    assert not reporting.ask_api(case, url, KEY, constrained=False).startswith("{")
+    with pytest.raises(InputError, match="key was refused"):
+        reporting.ask_api(case, url, "wrong")
+
+
 def test_stop_is_honoured(client):
     free = ask(client).choices[0].message.content
     stop = free[len(free) // 2 : len(free) // 2 + 3]
@@ -161,10 +174,25 @@ def test_penalties(client):
 def test_bad_requests_are_clear_and_the_server_stays_up(server, client):
     address = server[0]
     good = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}).encode()
-    assert post(address, good, key=None)[0] == post(address, good, key="wrong")[0] == 401
-    assert post(address, b"x" * (10 << 20))[0] == 413
-    for body in (b"{not json", b"\xff\xfe", b"[" * 5000, b'{"model": 1}', b"null"):
-        assert post(address, body)[0] in (400, 422)
+
+    def refused(*given, **options) -> tuple[int, str]:
+        status, text = post(*given, **options)
+        return status, json.loads(text)["error"]["message"]
+
+    for key in (None, "wrong"):
+        status, message = refused(address, good, key=key)
+        assert status == 401 and "Authorization: Bearer" in message
+    status, message = refused(address, b"x" * (10 << 20))
+    assert status == 413 and f"larger than {1 << 20} bytes" in message
+    for body, told in (
+        (b"{not json", "the body is not JSON: Expecting property name"),
+        (b"\xff\xfe", "body"),
+        (b"[" * 5000, "body"),
+        (b'{"model": 1}', "messages: Field required"),
+        (b"null", "the body: Input should be"),
+    ):
+        status, message = refused(address, body)
+        assert status in (400, 422) and told in message, message
     assert post(address, b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}')[0] in (400, 422)
     long = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a b c d " * 20000}]}).encode()
     assert post(address, long)[0] == 400

@@ -234,6 +234,16 @@ def test_bad_values_stop_before_a_model_is_loaded(in_root, tmp_path):
         parsed(answer_schema=SCHEMA, num_beams=2, output_dir=str(tmp_path))
 
 
+def test_a_report_in_this_process_is_held_to_the_schema_unless_free(tiny_model, frozen, in_root, tmp_path):
+    from riskscribe.lf.chat import ask
+
+    recipe = yaml.safe_load((ROOT / "recipes" / "smollm2_135m" / "api.yaml").read_text())
+    (tmp_path / "api.yaml").write_text(yaml.safe_dump(recipe | {"max_new_tokens": 24}))
+    case = frozen("test")[0].case
+    assert ask(case, tmp_path / "api.yaml", tiny_model).startswith('{"schema_version":"1","limit_breaches":[')
+    assert not ask(case, tmp_path / "api.yaml", tiny_model, constrained=False).startswith("{")
+
+
 @pytest.mark.slow
 def test_predict_through_the_command_line(tiny_model, make_dataset, tmp_path):
     """Plain llamafactory-cli with the switch: every answer is a document of the schema."""

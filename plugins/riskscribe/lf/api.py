@@ -533,8 +533,13 @@ def _tell_errors(app) -> None:
         return JSONResponse(_error(error.status_code, str(error.detail)), error.status_code)
 
     async def invalid(request, error: RequestValidationError):
-        places = (f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
-        return JSONResponse(_error(422, "; ".join(places)), 422)
+        return JSONResponse(_error(422, "; ".join(map(place, error.errors()))), 422)
+
+    def place(one: dict[str, Any]) -> str:
+        where = ".".join(map(str, one["loc"][1:]))
+        if one["type"] == "json_invalid":
+            return f"the body is not JSON: {one.get('ctx', {}).get('error', '')}, character {where}"
+        return f"{where or 'the body'}: {one['msg']}"
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
