@@ -515,18 +515,23 @@ def judge(folder_a: Path, folder_b: Path, data_file: Path, out: Path, as_json: b
 @click.option("--model", type=FILE, help="the merged model; default: the recipe's")
 @click.option("--out", type=FILE, help="a folder; the model goes to <out>/<engine>")
 @click.option("--install", multiple=True, help="ENGINE: make its environment, several GB; once")
-def quantize(recipe: Path | None, engine: str | None, model: Path | None, out: Path | None, install) -> None:
+@json_option
+def quantize(
+    recipe: Path | None, engine: str | None, model: Path | None, out: Path | None, install, as_json: bool
+) -> None:
     """Quantize a merged model to four bits (AWQ), in the engine's own environment."""
     from riskscribe.release import environments, quantize
 
     if not (recipe or install):
         raise InputError("quantize needs --recipe FILE, or --install ENGINE")
-    for one in install:
-        made = environments.install(one)
-        click.echo(f"{environments.folder(one)}: {'installed' if made else 'there already'}")
+    made = {str(environments.folder(one)): environments.install(one) for one in install}
+    lines = [f"{folder}: {'installed' if new else 'there already'}" for folder, new in made.items()]
+    told = None
     if recipe:
         wanted = quantize.read_recipe(recipe, engine=engine, model=model, out=out)
-        click.echo(quantize.quantize(wanted, str(recipe)))
+        told = str(quantize.quantize(wanted, str(recipe)))
+        lines.append(told)
+    _tell(as_json, {"installed": made, "quantized": told}, *lines)
 
 
 @main.command()
