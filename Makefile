@@ -3,13 +3,15 @@ PYTHON  ?= python3
 MODEL   ?= smollm2_135m
 PROFILE ?= quick
 AWQ     ?= auto
+# another LLaMA-Factory to test the plugin on, and what that one must have of another version than .venv
+LF      ?= llamafactory==0.9.4 transformers==4.57.1 peft==0.17.1
 
 BIN := .venv/bin
 JOB := --model $(MODEL) --profile $(PROFILE)
 UV  := 0.13.9
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup data baseline train eval export serve board demo all test test-slow quality bench bench-grounding clean
+.PHONY: help setup data baseline train eval export serve board demo all test test-slow test-lf quality bench bench-grounding clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +50,13 @@ test: setup ## the tests, under 10 minutes
 
 test-slow: setup ## the tests that train and generate with the embedded model
 	$(BIN)/python -m pytest -m slow
+
+test-lf: setup ## the plugin's tests on another LLaMA-Factory: make test-lf LF="llamafactory==0.9.4 ..."
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lf
+	$(BIN)/uv pip install --quiet --python .venv-lf/bin/python --no-deps $(LF)
+	@$(BIN)/python -c "import pathlib, site; (one,) = pathlib.Path('.venv-lf').glob('lib/python*/site-packages'); \
+	  (one / 'base.pth').write_text(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')"
+	.venv-lf/bin/python -m pytest tests/lf
 
 quality: setup ## lint and format checks
 	$(BIN)/ruff check .

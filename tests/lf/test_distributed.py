@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,7 +18,9 @@ from riskscribe.lf import cluster, live
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "recipes"
 RANKS = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-RAY = {"USE_RAY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# on a busy machine its processes start slowly
+RAY = {"USE_RAY": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}
+RAY["RAY_agent_register_timeout_ms"] = "300000"
 
 
 def train(recipe: str, settings: dict, **environment: str) -> str:
@@ -145,13 +148,14 @@ def test_ray_learns_as_one_process(settings, tmp_path):
     one, two = (settings(name, **TRAINING, **evaluated) for name in ("one", "two"))
     train("distributed/sft_ray_cpu.yaml", one | {"per_device_train_batch_size": 2})
     secret = "xyzzy-plugh"
-    logs = tmp_path / "ray"
-    train("distributed/sft_ray_cpu.yaml", two, **RAY, RISKSCRIBE_API_KEY=secret, RAY_TMPDIR=str(logs))
+    # Ray's sockets need a short path
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray") as logs:
+        train("distributed/sft_ray_cpu.yaml", two, **RAY, RISKSCRIBE_API_KEY=secret, RAY_TMPDIR=logs)
+        written = [path for path in Path(logs).rglob("*") if path.is_file()]
+        assert written and not [path for path in written if secret.encode() in path.read_bytes()]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-3)
     (evaluation,) = (one for one in history(tmp_path / "two") if "eval_risk_cases" in one)
     assert evaluation["eval_risk_cases"] == 5
-    written = [path for path in logs.rglob("*") if path.is_file()]
-    assert written and not [path for path in written if secret.encode() in path.read_bytes()]
 
 
 # --- what Ray is told

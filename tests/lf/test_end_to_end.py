@@ -1,22 +1,26 @@
 """Train, predict and export for real: the SmolLM2 recipes through llamafactory-cli, on a tiny model and a few rows."""
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = "recipes/smollm2_135m"
 
 
-def start(command: str, recipe: str, *overrides: str) -> subprocess.Popen:
+def start(command: str, recipe: str, *overrides: str, **environment: str) -> subprocess.Popen:
     """One llamafactory-cli process, as a user would type it from the repository root."""
     cli = Path(sys.executable).with_name("llamafactory-cli")
     return subprocess.Popen(
         [str(cli), command, f"{RECIPES}/{recipe}", *overrides],
         cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -75,3 +79,25 @@ def test_train_predict_export(tiny_model, make_dataset, tmp_path):
     base = load_file(tiny_model / "model.safetensors")
     changed = "model.layers.0.mlp.down_proj.weight"
     assert (merged[changed] != base[changed].float()).any()
+
+
+@pytest.mark.slow
+def test_one_changed_signature_upstream_costs_one_attachment(tiny_model, make_dataset, tmp_path):
+    """LLaMA-Factory itself, but for one renamed parameter that the plots' attachment relies on: training goes on."""
+    (source,) = importlib.util.find_spec("llamafactory").submodule_search_locations
+    copy = tmp_path / "changed" / "llamafactory"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    plots = copy / "extras" / "ploting.py"
+    text = plots.read_text(encoding="utf-8")
+    assert text.count("trainer_log") > 1
+    plots.write_text(text.replace("trainer_log", "history"), encoding="utf-8")
+    out = tmp_path / "out"
+    given = f"model_name_or_path={tiny_model}", f"dataset_dir={make_dataset(2)}", "dataset=rows", f"output_dir={out}"
+    path = os.pathsep.join(filter(None, (str(copy.parent), os.environ.get("PYTHONPATH"))))
+    said = finish(start("train", "sft_lora.yaml", *given, "max_steps=2", "logging_steps=1", PYTHONPATH=path))
+    (line,) = (one for one in said.splitlines() if one.startswith("riskscribe: "))
+    assert line == (
+        "riskscribe: not attached to llamafactory.extras.ploting: task curves in the plots "
+        "(gen_loss_plot no longer takes trainer_log); LLaMA-Factory runs on without it"
+    )
+    assert (out / "adapter_model.safetensors").exists() and (out / "training_loss.png").exists()

@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import shutil
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,6 +181,8 @@ def test_a_resumed_run_keeps_its_curves(make_live, run):
 @pytest.mark.parametrize("packing", [{"packing": True}, {"packing": True, "neat_packing": True}])
 def test_packed_rows_and_held_out_ones(make_live, run, packing):
     """`val_size` holds rows out of a training file: only those are asked, and packing hides none of them."""
+    if "neat_packing" in packing and metadata.version("llamafactory") == "0.9.4":
+        pytest.skip("LLaMA-Factory 0.9.4 refuses neat_packing with transformers 4.53 and later")
     data = make_live(8, cases=8)
     sizes = {"cutoff_len": 8192, "val_size": 0.5, "max_steps": 1, "eval_steps": 1, "save_steps": 1}
     out = run(data, dataset="live", drop=("eval_dataset",), **packing, **sizes)

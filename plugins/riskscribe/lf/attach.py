@@ -20,7 +20,8 @@ import numpy as np
 from riskscribe.lf import api, board, cluster, decode, guide, live, provenance, rows
 from riskscribe.lf.tasks import CASES, TASKS
 
-TESTED = ("0.9.5",)
+TESTED = ("0.9.4", "0.9.5")
+ON_BOARD = ("0.9.5",)
 _said: set[str] = set()
 
 
@@ -440,6 +441,7 @@ ATTACHMENTS = (
             "get_ray_head_node_ip": (),
             "get_device_name": (),
         },
+        tested=("0.9.5",),  # 0.9.4 goes another way, through Ray Train, and asks for GPUs
         package="ray",
     ),
     Attachment(
@@ -451,6 +453,7 @@ ATTACHMENTS = (
             "WebChatModel.stream": ("chatbot", "messages", "lang", "system"),
             "_format_response": ("text", "lang", "escape_html", "thought_words"),
         },
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.common",
@@ -467,6 +470,7 @@ ATTACHMENTS = (
             "save_config": ("lang", "model_name"),
             "_clean_cmd": ("args",),
         },
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.components.data",
@@ -477,30 +481,35 @@ ATTACHMENTS = (
             "_load_data_file": ("file_path",),
             "DATA_CONFIG": (),
         },
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.components.eval",
         "LLaMA Board: presets for evaluation",
         board.add_eval_presets,
         {"create_eval_tab": ("engine",)},
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.control",
         "LLaMA Board: adapters that recipes trained",
         board.offer_adapters,
         {"list_checkpoints": ("model_name", "finetuning_type"), "PEFT_METHODS": ()},
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.engine",
         "LLaMA Board: opens with the recipes",
         board.open_with_recipes,
         {"Engine.resume": (), "Engine._update_component": ("input_dict",), "load_config": ()},
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.interface",
         "LLaMA Board: nothing from elsewhere",
         board.ask_nobody_else,
         {"create_ui": (), "CSS": ()},
+        tested=ON_BOARD,
     ),
     Attachment(
         "llamafactory.webui.runner",
@@ -511,5 +520,6 @@ ATTACHMENTS = (
             "Runner._parse_eval_args": ("data",),
             "ALERTS": (),
         },
+        tested=ON_BOARD,
     ),
 )

@@ -221,8 +221,9 @@ SIDES = {
 @click.option("--rounds", default=1, help="how often every side trains, in turn")
 @click.option("--steps", default=2, help="optimizer steps of a run")
 @click.option("--rows", "per_step", default=2, help="rows an optimizer step")
+@click.option("--base", help="a checkpoint for every side; default: the embedded one, each side in its own type")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("exports/bench/train"))
-def train(method: str, against: str, rounds: int, steps: int, per_step: int, out: Path) -> None:
+def train(method: str, against: str, rounds: int, steps: int, per_step: int, base: str | None, out: Path) -> None:
     """Tokens/s and peak memory of training: stock LLaMA-Factory (plugin off) and ours, in turn.
 
     Counted are non-padding tokens of the rows, by LLaMA-Factory's own trainer, and the seconds its training loop took.
@@ -232,34 +233,28 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, out
 
     names = ["ours", *against.split(",")]
     if unknown := set(names) - set(SIDES):
-        raise InputError(
-            f"--against {', '.join(sorted(unknown))}: no such side; there is {', '.join(list(SIDES)[1:])}"
-        )
+        raise InputError(f"--against {', '.join(sorted(unknown))}: no such side; there is {', '.join(SIDES)}")
     count = steps * per_step
     rows = read_rows(ROWS)[:count]
     if len(rows) < count:
         raise InputError(f"{ROWS} has {len(rows)} rows, {count} are needed; lower --steps or --rows")
-    bases = {"auto": BASE, "float32": out.parent / "base_float32"}
-    for dtype, folder in bases.items():
-        command = [str(Path(sys.executable).with_name("riskscribe")), "base", "build"]
-        subprocess.run([*command, "--out", str(folder), "--dtype", dtype], check=True, stdout=subprocess.DEVNULL)
+    bases = {"auto": base, "float32": base} if base else _both_types(out.parent)
     data = _datasets(out / "data", rows)
-    recipe = RECIPES / f"sft_{method}.yaml"
-    recipes = {True: recipe, False: out / f"stock_{method}.json"}
-    write_json(recipes[False], {key: value for key, value in read_yaml(recipe).items() if key not in OWN_KEYS})
+    recipe = read_yaml(RECIPES / f"sft_{method}.yaml")
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tqdm(total=rounds * len(names), desc="runs") as bar:
         for turn in range(rounds):
             for name in names[:: -1 if turn % 2 else 1]:
                 side = SIDES[name]
                 settings = {
-                    "model_name_or_path": bases[side.dtype], "dataset_dir": data, "dataset": name_of(side),
-                    "output_dir": out / f"{method}-{name}-{turn}", "overwrite_output_dir": True, "max_steps": steps,
-                    "per_device_train_batch_size": 1, "gradient_accumulation_steps": per_step, "logging_steps": 1,
-                    "save_strategy": "no", "plot_loss": False, "include_num_input_tokens_seen": "non_padding",
-                    **side.settings,
+                    "model_name_or_path": str(bases[side.dtype]), "dataset_dir": str(data), "dataset": name_of(side),
+                    "output_dir": str(out / f"{method}-{name}-{turn}"), "overwrite_output_dir": True,
+                    "max_steps": steps, "per_device_train_batch_size": 1, "gradient_accumulation_steps": per_step,
+                    "logging_steps": 1, "save_strategy": "no", "plot_loss": False,
+                    "include_num_input_tokens_seen": "non_padding", **side.settings,
                 }  # fmt: skip
-                found[name].append(_run(recipes[side.plugin], settings, side.plugin))
+                known = {key: value for key, value in recipe.items() if side.plugin or key not in OWN_KEYS}
+                found[name].append(_run(known | settings, side.plugin))
                 bar.update()
     if len({one["tokens"] for runs in found.values() for one in runs}) != 1:
         raise InputError(f"the sides did not train on the same tokens: {found}")
@@ -272,10 +267,17 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, out
         rates = spread([one["tokens"] / one["seconds"] for one in runs], 0)
         click.echo(f"{SIDES[name].name}: {rates} tokens/s, peak {peak:.2f} GiB, loss {loss:.4f}")
     for name in names[1:]:
-        pairs = zip(found[name], found["ours"], strict=True)
-        click.echo(
-            f"ours against {name}: {spread([stock['seconds'] / mine['seconds'] for stock, mine in pairs])} times"
-        )
+        ratios = [stock["seconds"] / mine["seconds"] for stock, mine in zip(found[name], found["ours"], strict=True)]
+        click.echo(f"ours against {name}: {spread(ratios)} times the tokens/s")
+
+
+def _both_types(folder: Path) -> dict[str, Path]:
+    """The embedded base as `riskscribe base build` stores it on this machine, and in float32."""
+    bases = {"auto": BASE, "float32": folder / "base_float32"}
+    for dtype, path in bases.items():
+        command = [str(Path(sys.executable).with_name("riskscribe")), "base", "build"]
+        subprocess.run([*command, "--out", str(path), "--dtype", dtype], check=True, stdout=subprocess.DEVNULL)
+    return bases
 
 
 def name_of(side: Side) -> str:
@@ -301,12 +303,13 @@ def _datasets(folder: Path, rows: list) -> Path:
     return folder
 
 
-def _run(recipe: Path, settings: dict[str, Any], plugin: bool) -> dict[str, float]:
+def _run(recipe: dict[str, Any], plugin: bool) -> dict[str, float]:
     """One training in a process of its own: tokens, seconds of the training loop, peak memory in GiB, loss."""
-    command = [sys.executable, "-m", "llamafactory.cli", "train", str(recipe)]
-    command += [f"{key}={value}" for key, value in settings.items()]
-    out = Path(settings["output_dir"])
+    out = Path(recipe["output_dir"])
     out.mkdir(parents=True, exist_ok=True)
+    path = out.with_suffix(".yaml")  # JSON is YAML; LLaMA-Factory cannot open a file named .json
+    write_json(path, recipe)
+    command = [sys.executable, "-m", "llamafactory.cli", "train", str(path)]
     switch = {"RISKSCRIBE_PLUGIN": "1" if plugin else "0", "HF_DATASETS_OFFLINE": "1"}
     log = out / "llamafactory.log"
     with open(log, "wb") as file:

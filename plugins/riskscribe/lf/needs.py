@@ -148,7 +148,7 @@ def estimate(folder: Path, groups: dict[str, Any]) -> dict[str, float]:
     """GiB that a run takes at its peak, by part, with every row as long as cutoff_len.
 
     Counted from the model's own layers; what torch and its allocator add is within PROCESS_GIB. Arithmetic, not a
-    measurement: docs/llamafactory.md has both side by side.
+    measurement: shorter rows and the plugin's response-only logits take less.
 
     Args:
         folder: the base checkpoint; only its config is read.
