@@ -31,13 +31,14 @@ class InProcess(parity.Gate):
         from riskscribe.lf import parity_row as row
 
         job = json.loads(Path(command[-1]).read_text())
-        if not job["adapter"]:
+        if not job["adapter"] or InProcess.adapter is None:
             try:
-                return row.main(command[-1])
+                row.main(command[-1])
             except Exception as error:  # in a process of its own this is its last line
                 raise parity.Failed(f"it could not be run: {type(error).__name__}: {error}") from None
+        if not job["adapter"]:
+            return None
         if InProcess.adapter is None:
-            row.main(command[-1])
             reference = Path(job["reference"]).read_bytes()
             InProcess.adapter = SimpleNamespace(out=Path(job["out"]).read_bytes(), reference=reference)
         Path(job["out"]).write_bytes(InProcess.adapter.out)
@@ -216,6 +217,19 @@ def test_a_row_that_cannot_be_measured_fails(gate, artefact, small, tmp_path, mo
     folder = awq_like(small, tmp_path, {"model.norm.weight": __import__("torch").ones(128)})
     found = gate(merged=artefact(), awq=[folder])
     assert "sound" in failed(found, "awq_autoawq") and not found["passed"]
+
+
+def test_without_the_adapter_nothing_can_be_compared(gate, artefact, small, tmp_path):
+    adapter = Path(shutil.copytree(small.adapter, tmp_path / "adapter"))
+    with open(adapter / "adapter_model.safetensors", "r+b") as file:
+        file.truncate(1000)
+    InProcess.adapter, kept = None, InProcess.adapter
+    try:
+        found = gate(adapter=adapter, merged=artefact())
+    finally:
+        InProcess.adapter = kept
+    assert "adapter_model.safetensors: is no safetensors file, or was cut off" in failed(found, "adapter")["sound"]
+    assert "the adapter, which it is compared with" in failed(found, "merged")["sound"]
 
 
 def test_there_must_be_something_to_compare(gate, tmp_path):

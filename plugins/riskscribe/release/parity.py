@@ -254,7 +254,9 @@ class Gate:
             print(f"-- parity: {name} ({number} of {len(made)})", file=sys.stderr)
             row: dict[str, Any] = {"faults": faults[name]}
             # a file cut off would only fail later and more obscurely
-            if name == "adapter" or not faults[name]:
+            if name != "adapter" and not self.rows["adapter"].get("cases"):
+                row["faults"] = [*faults[name], "the adapter, which it is compared with, could not be measured"]
+            elif name == "adapter" or not faults[name]:
                 try:
                     row |= run()
                 except (Failed, InputError) as error:
@@ -365,7 +367,7 @@ class Gate:
         metrics = {one.key: one for one in METRICS}
         for key in rule.metrics:
             found = compare.no_worse(metrics[key], reference, candidate, decision)
-            shown = {one: "–" if found[one] is None else f"{found[one]:+.1f}" for one in ("loss", "upper")}
+            shown = {one: "–" if found[one] is None else f"{found[one] + 0.0:+.1f}" for one in ("loss", "upper")}
             what = f"{metrics[key].name}: {found['outcome'].replace('_', ' ')}: loss {shown['loss']} points, at most "
             what += f"{shown['upper']} (95 %), margin {rule.margin_points:g}; {found['n']} cases"
             what += f", {len(found['new_fatal'])} with a new kind of fatal error"
