@@ -282,7 +282,7 @@ def test_awq_passes_by_the_quantizers_own_reading(small, tmp_path, artefact, eng
     found = run_for_real(small, tmp_path, artefact(), folder)
     assert failed(found, f"awq_{engine}") == {}
     (row,) = [one for one in found["rows"] if one["row"] == f"awq_{engine}"]
-    assert 0.9 < row["perplexity_ratio"] < 1.25 and row["weights_only"] and row["kl"] > 0
+    assert 0.9 < row["perplexity_ratio"] < 1.03 and row["weights_only"] and row["kl"] > 0
 
 
 @pytest.mark.slow
@@ -300,7 +300,7 @@ def test_autoawq_without_the_fix_is_rejected(small, tmp_path, artefact, monkeypa
         patch.setattr(environments, "python", lambda engine: python)
         folder = quantize.quantize(awq_recipe(small, tmp_path, "autoawq"))
     found = run_for_real(small, tmp_path, artefact(), folder)
-    assert "times the adapter's, limit 1.25" in failed(found, "awq_autoawq")["perplexity"]
+    assert "times the adapter's, limit 1.03" in failed(found, "awq_autoawq")["perplexity"]
     rejected(found, folder)
 
 
@@ -310,7 +310,9 @@ def run_for_real(small, tmp_path, merged: Path, awq: Path):
 
     fields = {"base": small.base, "adapter": small.adapter, "merged": merged, "awq": [awq], "template": "smollm2"}
     fields |= {"dtype": "auto", "nf4": False, "data": small.data, "cases": {"en": 8}, "scored": 4, "positions": 8}
-    fields |= {"served": 0, "max_new_tokens": 12, "limits": LIMITS, "merged_no_worse": RULE, "awq_no_worse": RULE}
+    # two layers lose less than thirty: 1.05 times without the fix, where SmolLM2 goes from 3 to thousands
+    limits = LIMITS | {"awq_perplexity_ratio": 1.03}
+    fields |= {"served": 0, "max_new_tokens": 12, "limits": limits, "merged_no_worse": RULE, "awq_no_worse": RULE}
     path, out = tmp_path / "parity.yaml", tmp_path / "gate" / "parity.json"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(fields, default=str))))
     command = [Path(sys.executable).with_name("riskscribe"), "parity", "--recipe", path, "--out", out]
