@@ -338,7 +338,8 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
         return _Fault(0, f"wrong horizon: {fact}", "wrong_horizon")
     if near.confidence is not None and said.confidence is not None and near.confidence != said.confidence:
         return _Fault(0, f"wrong confidence: {fact}", "wrong_confidence")
-    if near.names and _other_name(entry, near, facts):
+    # of several lines cited together any may be told
+    if near.names and not _cites_several(near, facts) and _other_name(entry, near, facts):
         return _Fault(0, f"the sentence names {_spoken(near.names)}: {fact}", "wrong_measure")
     return None
 
@@ -408,6 +409,10 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
     )
 
 
+def _cites_several(near: Context, facts: Facts) -> bool:
+    return not facts.of_case and near.cited is not None and len(near.cited & facts.ids) > 1
+
+
 def _other_time(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | None:
     fact, said = entry.fact, entry.meaning
     if said.years and near.years and not said.years & near.years:
@@ -416,7 +421,8 @@ def _other_time(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault
         return _Fault(0, f"the sentence speaks of {', '.join(sorted(near.quarters))}: {fact}", "wrong_period")
     if said.dates and near.dates and not said.dates & near.dates and not said.years & near.years:
         return _Fault(0, f"another date: {fact}", "wrong_period")
-    if said.previous and not near.may_be_previous and not (said.years & near.years):
+    silent = said.previous and not near.may_be_previous and not (said.years & near.years)
+    if silent and not _cites_several(near, facts):
         return _Fault(0, f"is an earlier value, which the sentence does not say: {fact}", "wrong_period")
     if near.previous and not said.previous and (said.current or facts.is_latest(entry)):
         return _Fault(0, f"the sentence speaks of an earlier value: {fact}", "wrong_period")

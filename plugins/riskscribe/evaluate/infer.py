@@ -17,13 +17,14 @@ import numpy as np
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, same_time
 from riskscribe.evaluate.facts import PLAIN_CHARS, PLAIN_WORDS, Entry, Facts, when
-from riskscribe.evaluate.numbers import MONEY, Read
+from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import lexicon, lower, read_words
 
 # hits by accident that may be expected among the operations named as well: of all the evidence, of two lines cited
-_ACCIDENTS, _OF_TWO = 0.05, 0.15
+_ACCIDENTS, _OF_TWO = 0.3, 0.5
 _MOST = 120  # operands
-_UNHINTED = 3.0  # an operation no word hints at must be that much more exact
+_A_YEAR = {"days": 365.0, "weeks": 52.0, "months": 12.0, "years": 1.0}
+_SPOKEN_OF = 1.5  # a line whose words few labels have
 _PER = re.compile(
     r"\b(?:per|each|every|averag\w*|apiece|a (?:day|share|head|unit|year|month|customer|person))\b|每|人均|户均|均|单",
     re.IGNORECASE,
@@ -124,7 +125,8 @@ class Grid:
                     j = rank.get(other.order)
                     if j is not None and when(one)[0] < when(other)[0]:
                         line[i, j] = True  # i is the earlier of a line
-        same = like & together[np.ix_(keys, keys)] & ~line & ~line.T
+        apart = like & ~line & ~line.T
+        same = apart & together[np.ix_(keys, keys)]
         one, two = values[:, None], values[None, :]
         with np.errstate(divide="ignore", invalid="ignore"):
             self.share = np.where(two != 0, one / two, np.nan)
@@ -137,11 +139,26 @@ class Grid:
         self.line, self.same = line, same
         self.line_amounts, self.line_rates = line & amounts, line & rates
         self.same_amounts, self.same_rates = same & amounts, same & rates
+        self.apart_amounts, self.apart_rates = apart & amounts, apart & rates  # also of two times
         # "thousand" alone is money to `Fact`: what has no currency may be a count
         money = np.array([one.fact.unit in MONEY and one.fact.currency is not None for one in entries], dtype=bool)
         each = amounts & together[np.ix_(keys, keys)] & ~np.eye(len(entries), dtype=bool)
         self.each = each & ~money[None, :]
         self.upper = np.triu(np.ones_like(like), 1)
+        pairs = ~np.eye(len(entries), dtype=bool)
+        ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
+                "points": (self.gap,), "ratio": (self.share,),
+                "amount": (self.gap, self.sum, self.sum / 2, self.share)}  # fmt: skip
+        self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
+
+    def gives(self, read: Read) -> bool:
+        """Whether any operation on any two lines gives the number: most wrong ones are told from this alone."""
+        times = {"bp": 100.0, **_A_YEAR}.get(read.unit, 1.0)
+        name = {"percent": "percent", "points": "points", "bp": "points", "index": "points", "ratio": "ratio"}
+        sizes = self.sizes["ratio" if read.unit in DURATIONS else name.get(read.unit, "amount")]
+        slack = 1e-9 * max(1.0, read.high)
+        at = bisect_left(sizes, (read.low - slack) / times)
+        return at < len(sizes) and bool(sizes[at] <= (read.high + slack) / times)
 
 
 def grid_of(facts: Facts) -> Grid:
@@ -220,38 +237,47 @@ class _Operation(NamedTuple):
     line: bool = False
 
 
-def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[str]) -> list[_Operation]:
-    """The operations that a number of this unit may be the result of."""
+def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[str], cited: bool) -> list[_Operation]:
+    """The operations that a number of this unit may be the result of; lines cited may be of several times."""
+    same_amounts, same_rates = (
+        (grid.apart_amounts, grid.apart_rates) if cited else (grid.same_amounts, grid.same_rates)
+    )
     moves, beyond = bool(tags & {"up", "down", "change"}), bool(tags & {"beyond", "short"})
     found = []
     unit = read.unit
     if unit == "percent":
         share = 100 * grid.share
-        part = grid.same_amounts
+        part = same_amounts
+        if "share" in tags:  # the month is 9 % of the year to date
+            part = part | grid.line_amounts | grid.line_amounts.T
         if not _COVER.search(clause) and not read.bound:
             part = part & (np.abs(share) <= 100.5)
         if not (near.moves_by and moves):
             hinted = bool(tags & {"share", "times"} or near.measures & _RATES or _RATIO.search(clause))
             found.append(_Operation("percent", share, part, hinted))
             if "sum" in tags:
-                found.append(_Operation(_PART, 100 * grid.part, grid.same_amounts, hinted))
+                found.append(_Operation(_PART, 100 * grid.part, same_amounts, hinted))
             if near.measures & _MARGINS:
-                found.append(_Operation("percent", -grid.growth, grid.same_amounts, True))
+                found.append(_Operation("percent", -grid.growth, same_amounts, True))
             if not beyond and not moves:  # a change or a gap of percentages is told in points
                 net = bool(_NET.search(clause))
                 if net or not hinted:
-                    found.append(_Operation("difference", -grid.gap, grid.same_rates, net))
-                    found.append(_Operation("sum", grid.sum, grid.same_rates & grid.upper, net or "sum" in tags))
+                    found.append(_Operation("difference", -grid.gap, same_rates, net))
+                    found.append(_Operation("sum", grid.sum, same_rates & grid.upper, net or "sum" in tags))
         found.append(_Operation("percent change", grid.growth, grid.line_amounts, moves or beyond, True))
         if moves or beyond:
-            found.append(_Operation("percent change", grid.growth, grid.same_amounts, beyond))
+            found.append(_Operation("percent change", grid.growth, same_amounts, beyond))
     elif unit in ("points", "bp", "index"):
         times = 100.0 if unit == "bp" else 1.0
         found.append(_Operation("difference", times * grid.gap, grid.line_rates, True, True))
-        found.append(_Operation("difference", -times * grid.gap, grid.same_rates, True))
+        found.append(_Operation("difference", -times * grid.gap, same_rates, True))
     elif unit == "ratio":
         found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
-        found.append(_Operation("ratio", grid.share, grid.same_amounts | grid.same_rates, True))
+        found.append(_Operation("ratio", grid.share, same_amounts | same_rates, True))
+    elif unit in DURATIONS:  # cash lasts 11 years, stocks 40 days
+        found.append(
+            _Operation("ratio", _A_YEAR[unit] * grid.share, same_amounts, cited or bool(_COVER.search(clause)))
+        )
     elif unit is None or unit in MONEY or unit == "count":
         fits = np.array([has_currency(read, one) for one in grid.entries])
         pair = fits[:, None] & fits[None, :]
@@ -259,12 +285,12 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
         if near.moves_by and not beyond and not net:
             return found
-        found.append(_Operation("difference", -grid.gap, grid.same_amounts & pair, moves or beyond or net))
-        found.append(_Operation("sum", grid.sum, grid.same_amounts & grid.upper & pair, "sum" in tags))
+        found.append(_Operation("difference", -grid.gap, same_amounts & pair, moves or beyond or net))
+        found.append(_Operation("sum", grid.sum, same_amounts & grid.upper & pair, "sum" in tags))
         if _PER.search(clause):
             found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], True))
         if _AVERAGE.search(clause):
-            both = (grid.same_amounts & grid.upper) | grid.line_amounts
+            both = (same_amounts & grid.upper) | grid.line_amounts
             found.append(_Operation("average", grid.sum / 2, both & pair, True))
     return found
 
@@ -291,15 +317,21 @@ def infer(
     grid = grid_of(facts)
     if len(grid.entries) < 2:
         return None
-    tags = {one.tag for one in sentence.terms}
-    clause = sentence.text[sentence.clause.start : sentence.clause.end]
-    operations = _operations(read, near, clause, grid, tags)
-    most = _ACCIDENTS
+    chosen = None
     if ids is not None:
         chosen = np.array([one.fact.id in ids for one in grid.entries])
+        if whole := _of_all(read, [grid.entries[i] for i in np.flatnonzero(chosen)]):
+            return whole
+    if not grid.gives(read):
+        return None
+    tags = {one.tag for one in sentence.terms}
+    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    operations = _operations(read, near, clause, grid, tags, ids is not None)
+    most = _ACCIDENTS
+    if chosen is not None:
         most = _OF_TWO if chosen.sum() == 2 else most
-        chosen = chosen[:, None] & chosen[None, :]
-        operations = [one._replace(allowed=one.allowed & chosen) for one in operations]
+        both = chosen[:, None] & chosen[None, :]
+        operations = [one._replace(allowed=one.allowed & both) for one in operations]
     low, high = read.low, read.high
     hits = []
     for one in operations:
@@ -329,8 +361,10 @@ def infer(
             ):
                 continue
             rivals = sum(int((some & (pairs >= score - 1e-9)).sum()) for some in near_by)
-            expected = rivals * 2 * read.half / size / _DECADE * (1.0 if one.hinted else _UNHINTED)
+            expected = rivals * 2 * read.half / size / _DECADE
             named = min(scores[i], scores[j]) > 0.1
+            if ids is None and max(scores[i], scores[j]) <= 0.1 and scores.max() > _SPOKEN_OF:
+                continue  # the clause speaks of other lines
             if ids is None and "sum" in tags and one.name in ("percent", _PART):
                 whole = (grid.grams[j] - grid.grams[i]) & said
                 part = (grid.grams[i] - grid.grams[j]) & said
@@ -339,9 +373,7 @@ def infer(
                     continue  # a share of a total that is no line
             if mistaken and not (one.hinted and named):
                 continue
-            if expected > (most if score > 0 or ids is not None else most / 5) and not (
-                one.hinted and rivals <= 2 and named
-            ):
+            if expected > most and not (one.hinted and rivals <= 2 and named):
                 continue
             fault = _against(one, float(one.values[i, j]), first, last, (grid.grams[i], grid.grams[j]), read, near,
                              tags, clause)  # fmt: skip
@@ -353,6 +385,21 @@ def infer(
                 told = f"the other way round: {told}"
             best = score, Derived("percent" if one.name == _PART else one.name, evidence, told, fault)
     return best and best[1]
+
+
+def _of_all(read: Read, cited: list[Entry]) -> Derived | None:
+    """The sum of three to five amounts cited together, or what the others leave of the largest."""
+    if not 3 <= len(cited) <= 5 or len({_kind(one) for one in cited}) > 1 or read.unit == "percent" or read.sign < 0:
+        return None
+    if read.unit in ("ratio", "points", "bp") or not all(has_currency(read, one) for one in cited):
+        return None
+    total = sum(one.fact.value for one in cited)
+    rest = 2 * max(one.size for one in cited) - sum(one.size for one in cited)
+    evidence = [one.fact.id for one in cited]
+    for value, name in ((total, "sum"), (rest, "difference")):
+        if read.states(abs(value)):
+            return Derived(name, evidence, f"{name} of {', '.join(evidence)}")
+    return None
 
 
 _PART = "percent of the sum"
