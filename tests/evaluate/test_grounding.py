@@ -399,3 +399,42 @@ def test_sentences_on_a_case_in_other_words(frozen, case_id, right, text):
     found = [(one.text, one.reason) for one in ground_text(text, facts) if one.verdict == "unsupported"]
     found += [(one.text, one.reason) for one in text_claims(text, facts) if one.verdict == "contradicted"]
     assert (not found) == right, found
+
+
+LINES = [
+    {"id": "north", "label": "Timber shipments, northern yards", "value": 41.2, "unit": "USD m"},
+    {"id": "south", "label": "Timber shipments, southern yards", "value": 27.9, "unit": "USD m"},
+    {"id": "west", "label": "Timber shipments, western yards", "value": 13.6, "unit": "USD m"},
+    {"id": "cash", "label": "Cash at 30 June 2026", "value": 96.0, "unit": "USD m"},
+    {"id": "burn", "label": "Cash used in a year", "value": 40.0, "unit": "USD m"},
+    {"id": "guide", "label": "Guidance 2027", "value": 103.5, "unit": "USD m"},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"),
+    [
+        ("Our yards moved $82.7m between them [north] [south] [west].", []),
+        ("Our yards moved $82.6m between them [north] [south] [west].", ["$82.6m"]),
+        ("The others ship $0.3m more than the first [north] [south] [west].", []),
+        ("At this pace that lasts 2.4 years [cash] [burn].", []),
+        ("At this pace that lasts 3.4 years [cash] [burn].", ["3.4 years"]),
+        ("It lasts 29 months [cash] [burn].", []),
+        ("We must still find $7.5m to get there [guide] [cash].", []),
+        ("We must still find $8.5m to get there [guide] [cash].", ["$8.5m"]),
+    ],
+)
+def test_lines_cited_together_give_what_they_give(text, flagged):
+    assert [one for one, *_ in _flagged(LINES, text)] == flagged
+
+
+def test_nothing_is_computed_of_lines_unnamed_where_others_are_named():
+    assert not _flagged(LINES, "The others are $13.3m apart.", lenient=True)
+    (one,) = _flagged(LINES, "Guidance for 2027 differs by $13.3m.", lenient=True)
+    assert one[0] == "$13.3m"
+
+
+def test_one_of_several_lines_cited_may_be_told_beside_the_name_of_another():
+    text = "What the northern yards ship, $41.2m, leaves $27.9m well behind [north] [south]."
+    assert not _flagged(LINES, text)
+    assert _flagged(LINES, "The northern yards ship $27.9m [south].")

@@ -275,9 +275,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
         found.append(_Operation("ratio", grid.share, same_amounts | same_rates, True))
     elif unit in DURATIONS:  # cash lasts 11 years, stocks 40 days
-        found.append(
-            _Operation("ratio", _A_YEAR[unit] * grid.share, same_amounts, cited or bool(_COVER.search(clause)))
-        )
+        pairs = same_amounts | grid.line_amounts | grid.line_amounts.T if cited else same_amounts
+        found.append(_Operation("ratio", _A_YEAR[unit] * grid.share, pairs, cited or bool(_COVER.search(clause))))
     elif unit is None or unit in MONEY or unit == "count":
         fits = np.array([has_currency(read, one) for one in grid.entries])
         pair = fits[:, None] & fits[None, :]
