@@ -256,7 +256,7 @@ class Read(NamedTuple):
             loose = max(self.half, min(self.step, 0.05 * size))
             return size - loose - slack, size + loose + slack
         # just below the half is below it, however large the amount
-        return size - self.half - slack, size + self.half + (slack if not self.half else -1e-13 * size)
+        return size - self.half - slack, size + self.half + (slack if not self.half else -1e-15 * size)
 
     def states(self, size: float, exact: bool = False, halves: bool = False) -> bool:
         """Whether an amount of this size, told without its sign, may be written so.
