@@ -3,6 +3,8 @@ PYTHON  ?= python3
 MODEL   ?= smollm2_135m
 PROFILE ?= quick
 AWQ     ?= auto
+# what serves: hf (LLaMA-Factory, anywhere) or vllm (on a GPU)
+ENGINE  ?= hf
 # another LLaMA-Factory to test the plugin on, and what that one must have of another version than .venv
 LF      ?= llamafactory==0.9.4 transformers==4.57.1 peft==0.17.1
 
@@ -37,9 +39,9 @@ export: setup ## merge, AWQ where its environments are (AWQ=1 installs them, 12 
 all: setup ## the main job: data, baseline, training, evaluation, export, verified reports
 	@$(BIN)/riskscribe run all $(JOB)
 
-serve: setup ## the tuned model on 127.0.0.1:8000 (needs RISKSCRIBE_API_KEY)
+serve: setup ## the tuned model on 127.0.0.1:8000 (needs RISKSCRIBE_API_KEY; ENGINE=vllm on a GPU)
 	@$(BIN)/riskscribe run export $(JOB)
-	@$(BIN)/riskscribe serve $(JOB)
+	@$(BIN)/riskscribe serve --engine $(ENGINE) $(JOB)
 
 board: setup ## LLaMA Board on 127.0.0.1:7860 with our datasets
 	@$(BIN)/riskscribe run data $(JOB)

@@ -554,26 +554,62 @@ def parity(recipe: Path, out: Path, as_json: bool, awq: tuple[Path, ...], **fold
     sys.exit(not found["passed"])
 
 
+def _release(name: str | None):
+    """The folder of a release, or None without a name."""
+    from riskscribe.release import releases
+
+    return releases.folder_of(name) if name else None
+
+
+def _served(work, folder: Path | None) -> list[str]:
+    """The llamafactory-cli call that serves a release, or what `make export` made where that is None."""
+    from riskscribe.release import releases, serve
+    from riskscribe.stages import BASE, llamafactory_cli
+
+    found = releases.model_of(folder, BASE) if folder else {"model_name_or_path": work.out / "export" / "merged"}
+    arguments = serve.command(llamafactory_cli(), work.recipe("api.yaml"), found.pop("model_name_or_path"))
+    return arguments + [f"{key}={value}" for key, value in found.items()]
+
+
 @main.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--release", help="a release's name, or `used`; default: what `make export` made")
+@click.option("--engine", type=click.Choice(["hf", "vllm"]), default="hf", show_default=True, help="vllm: on a GPU")
+@click.option("--awq", type=click.Choice(["autoawq", "llmcompressor"]), help="vllm: the AWQ model, not the merged one")
+@click.option("--install", is_flag=True, help="vllm: make its environment, once, and stop")
 @job_options
-def serve_model(port: int, release: str | None, model: str, profile: str) -> None:
+def serve_model(
+    port: int, release: str | None, engine: str, awq: str | None, install: bool, model: str, profile: str
+) -> None:
     """Serve the tuned model on 127.0.0.1; needs RISKSCRIBE_API_KEY."""
-    from riskscribe.release import releases, serve
-    from riskscribe.stages import BASE, environment, llamafactory_cli
+    from riskscribe.release import environments, serve, serve_vllm
+    from riskscribe.stages import environment
 
+    if engine == "hf" and (awq or install):
+        raise InputError(f"--{'awq' if awq else 'install'} goes with --engine vllm")
+    if install:
+        new = environments.install("vllm")
+        click.echo(f"{environments.folder('vllm')}: {'installed' if new else 'there already'}")
+        return
     key = serve.api_key()
     serve.ensure_free(port)
-    work = job(model, profile)
-    folder = releases.folder_of(release) if release else None
-    found = releases.model_of(folder, BASE) if folder else {"model_name_or_path": work.out / "export" / "merged"}
-    arguments = serve.command(llamafactory_cli(), work.recipe("api.yaml"), found.pop("model_name_or_path"))
-    arguments += [f"{key}={value}" for key, value in found.items()]
+    work, folder = job(model, profile), _release(release)
+    if engine == "hf":
+        arguments, settings = _served(work, folder), serve.settings(key, port)
+    else:
+        made = work.out / "quantize" / awq if awq else work.out / "export" / "merged"
+        wanted = folder / (f"awq_{awq}" if awq else "merged") if folder else made
+        if folder and not wanted.is_dir():
+            raise InputError(f"{folder.name}: has no {wanted.name}/, which vLLM serves; release one that ships it")
+        serve_vllm.ensure_gpu()
+        arguments, settings = (
+            serve_vllm.command(work.recipe("serve_vllm.yaml"), wanted, port),
+            serve_vllm.settings(key),
+        )
     if folder:
         click.echo(f"release {folder.name}", err=True)
     click.echo(f"http://{serve.HOST}:{port}/v1 (key required; case texts are not logged; stop with Ctrl-C)", err=True)
-    os.execve(arguments[0], arguments, environment(**serve.settings(key, port)))
+    os.execve(arguments[0], arguments, environment(**settings))
 
 
 @main.group()

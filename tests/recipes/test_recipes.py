@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# profiles.yaml holds overrides for the recipes beside it; awq.yaml and parity.yaml are stages of ours
-OWN = {"awq.yaml", "parity.yaml", "card.yaml"}
+# profiles.yaml holds overrides for the recipes beside it; awq.yaml and parity.yaml are stages of ours,
+# serve_vllm.yaml is vLLM's
+OWN = {"awq.yaml", "parity.yaml", "card.yaml", "serve_vllm.yaml"}
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.name not in OWN | {"profiles.yaml"})
 PROFILES = sorted((ROOT / "recipes").rglob("profiles.yaml"))
 MODELS = sorted({path.parent for path in RECIPES})

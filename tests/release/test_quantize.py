@@ -65,7 +65,7 @@ def test_nothing_is_pinned_without_a_gpu():
     assert cache().pin_memory(0) is None
 
 
-@pytest.mark.parametrize("engine", environments.ENGINES)
+@pytest.mark.parametrize("engine", [*environments.ENGINES, *environments.SERVERS])
 def test_the_lock_is_pinned_hashed_and_names_no_index(engine):
     text = environments.lock(engine).read_text(encoding="utf-8")
     packages = re.findall(r"^([a-z0-9][\w.-]*)==", text, flags=re.MULTILINE)

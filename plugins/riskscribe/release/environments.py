@@ -1,4 +1,4 @@
-"""The quantizers' own environments: neither engine shares LLaMA-Factory's pins, and nothing of theirs enters .venv.
+"""Environments of the quantizers and of vLLM: none shares LLaMA-Factory's pins, and nothing of theirs enters .venv.
 
 An environment is named by its engine and by the hash of its lock: another lock is another environment. It lies in
 $RISKSCRIBE_ENVIRONMENTS, or else in the user's cache, where every clone of the repository finds it.
@@ -15,14 +15,16 @@ from riskscribe.files import sha256
 
 # engine -> disk it takes and what an index serves for it, as measured
 ENGINES = {"autoawq": "5.5 GB, a 3 GB download", "llmcompressor": "6.9 GB, a 4 GB download"}
+# the same for what serves; it was never installed here
+SERVERS = {"vllm": "size not measured; for a machine with a GPU"}
 VARIABLE = "RISKSCRIBE_ENVIRONMENTS"
 
 
 def lock(engine: str) -> Path:
     """The pinned and hashed requirements of an engine. Raises InputError when there is no such engine."""
-    if engine not in ENGINES:
+    if engine not in ENGINES | SERVERS:
         raise InputError(f"no AWQ engine {engine!r}; there is {' and '.join(ENGINES)}")
-    return Path(__file__).parent / f"awq_{engine}" / "requirements.lock"
+    return Path(__file__).parent / (engine if engine in SERVERS else f"awq_{engine}") / "requirements.lock"
 
 
 def folder(engine: str) -> Path:
@@ -41,9 +43,13 @@ def python(engine: str) -> Path:
     if not installed(engine):
         raise InputError(
             f"the environment of {engine} is not installed ({folder(engine)}); "
-            f"`riskscribe quantize --install {engine}` makes it: {ENGINES[engine]}"
+            f"`riskscribe {_installer(engine)}` makes it: {(ENGINES | SERVERS)[engine]}"
         )
     return folder(engine) / "bin" / "python"
+
+
+def _installer(engine: str) -> str:
+    return f"serve --engine {engine} --install" if engine in SERVERS else f"quantize --install {engine}"
 
 
 def install(engine: str) -> bool:
@@ -57,7 +63,7 @@ def install(engine: str) -> bool:
     if not uv.exists():
         raise InputError(f"{uv} is missing; `make setup` installs it")
     work = target.with_name(f".{target.name}.{os.getpid()}")
-    print(f"environment of {engine}: {ENGINES[engine]}, into {target}", file=sys.stderr)
+    print(f"environment of {engine}: {(ENGINES | SERVERS)[engine]}, into {target}", file=sys.stderr)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for command in (

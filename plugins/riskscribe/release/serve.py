@@ -57,16 +57,21 @@ def ensure_free(port: int) -> None:
             raise InputError(f"port {port} on {HOST} is taken; choose another with --port")
 
 
+def ensure_servable(model: Path, *, gated: bool = True) -> None:
+    """Raise InputError when there is no model in the folder, or (`gated`) the parity gate rejected it."""
+    if not (model / "config.json").exists():
+        raise InputError(f"{model}: no model here; `make export` makes it")
+    if gated and (why := manifest.rejection(model)):
+        raise InputError(f"{model}: rejected by the parity gate: {why}")
+
+
 def command(cli: str, recipe: Path, model: Path, *, gated: bool = True) -> list[str]:
     """The llamafactory-cli call that serves `model` by `recipe`.
 
     Raises InputError when the model is not there, or was rejected by the parity gate (which serves it itself, with
     `gated` off, to judge it).
     """
-    if not (model / "config.json").exists():
-        raise InputError(f"{model}: no merged model here; `make export` makes it")
-    if gated and (why := manifest.rejection(model)):
-        raise InputError(f"{model}: rejected by the parity gate: {why}")
+    ensure_servable(model, gated=gated)
     return [cli, "api", str(recipe), f"model_name_or_path={model}"]
 
 
