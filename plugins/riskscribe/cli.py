@@ -613,6 +613,71 @@ def serve_model(
 
 
 @main.group()
+def ab() -> None:
+    """Two releases behind one endpoint, and which of them answered."""
+
+
+@ab.command("serve")
+@click.option("--a", required=True, help="a release's name, `used`, an endpoint's URL, or LABEL=URL")
+@click.option("--b", required=True, help="the same")
+@click.option("--log", type=FILE, required=True, help="JSON Lines, appended to")
+@click.option("--share", default=50, show_default=True, type=click.IntRange(0, 100), help="percent of cases to B")
+@click.option("--both", is_flag=True, help="every case to both; A's answer is given. Gives pairs, which compare needs")
+@click.option("--answers", is_flag=True, help="keep the answers in the log, for `ab score`")
+@click.option("--port", type=click.IntRange(1, 65535), default=8100, show_default=True)
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600, show_default=True, help="seconds")
+@job_options
+def ab_serve(a: str, b: str, log: Path, port: int, model: str, profile: str, **how) -> None:
+    """Stand in front of two releases or endpoints on 127.0.0.1; needs RISKSCRIBE_API_KEY, which is theirs too."""
+    import signal
+
+    import uvicorn
+
+    from riskscribe.release import serve
+    from riskscribe.release.ab import Arm, Log, Switch, endpoint
+    from riskscribe.stages import environment
+
+    key = serve.api_key()
+    serve.ensure_free(port)
+    work, starts, arms = job(model, profile), {}, {}
+    for name, text in {"a": a, "b": b}.items():
+        arms[name] = endpoint(text)
+        if arms[name] is None:
+            folder, free = _release(text), serve.free_port()
+            starts[name] = (_served(work, folder), free, work.out / "ab" / f"{name}.log")
+            arms[name] = Arm(folder.name, f"http://{serve.HOST}:{free}/v1")
+    switch = Switch(**arms, key=key, log=Log(log), **how)
+    # ended by a signal, the servers started here end too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.ExitStack() as running:
+        for arguments, free, output in starts.values():
+            running.enter_context(serve.running(arguments, environment(), key, free, output))
+        click.echo(f"http://{serve.HOST}:{port}/v1: a {switch.a.release}, b {switch.b.release}; log {log}", err=True)
+        uvicorn.run(switch.app(), host=serve.HOST, port=port, log_level="warning", access_log=False)
+
+
+@ab.command("score")
+@click.argument("log", type=FILE)
+@click.option("--data", type=FILE, required=True, help="the cases: JSON Lines or a split")
+@click.option("--out", type=FILE, required=True, help="a folder a release goes here")
+@json_option
+def ab_score(log: Path, data: Path, out: Path, as_json: bool) -> None:
+    """Score what two releases answered; `riskscribe compare` takes the folders where cases went to both."""
+    from riskscribe.release.ab import score_log
+
+    found = score_log(log, data, out)
+    lines = [f"{name}: {one['cases']} cases, {one['folder']}" for name, one in found["arms"].items()]
+    lines += [f"left out: {count} ({why})" for why, count in found["left_out"].items()]
+    folders = " ".join(one["folder"] for one in found["arms"].values())
+    lines.append(
+        f"paired: riskscribe compare {folders} --out {out}/comparison"
+        if found["paired"]
+        else "not paired: the arms answered different cases, so each is described alone; --both gives pairs"
+    )
+    _tell(as_json, found, *lines)
+
+
+@main.group()
 def release() -> None:
     """Versions of a fine-tuned model that passed the gate; rolling back is using an older one."""
 

@@ -247,7 +247,7 @@ def test_evidence_comes_as_a_list_a_file_or_a_case(files):
 # --- --json
 
 # what runs a job or a server, or asks a model, has no result of its own to print
-WITHOUT_JSON = {"run", "serve", "board"}
+WITHOUT_JSON = {"run", "serve", "board", "ab serve"}
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ()):
