@@ -40,6 +40,7 @@ all: setup ## the main job: data, baseline, training, evaluation, export, verifi
 	@$(BIN)/riskscribe run all $(JOB)
 
 serve: setup ## the tuned model on 127.0.0.1:8000 (needs RISKSCRIBE_API_KEY; ENGINE=vllm on a GPU)
+	@$(BIN)/riskscribe serve --engine $(ENGINE) --check
 	@$(BIN)/riskscribe run export $(JOB)
 	@$(BIN)/riskscribe serve --engine $(ENGINE) $(JOB)
 

@@ -577,9 +577,10 @@ def _served(work, folder: Path | None) -> list[str]:
 @click.option("--engine", type=click.Choice(["hf", "vllm"]), default="hf", show_default=True, help="vllm: on a GPU")
 @click.option("--awq", type=click.Choice(["autoawq", "llmcompressor"]), help="vllm: the AWQ model, not the merged one")
 @click.option("--install", is_flag=True, help="vllm: make its environment, once, and stop")
+@click.option("--check", is_flag=True, help="only say what is missing for a start: key, port, GPU, environment")
 @job_options
 def serve_model(
-    port: int, release: str | None, engine: str, awq: str | None, install: bool, model: str, profile: str
+    port: int, release: str | None, engine: str, awq: str | None, install: bool, check: bool, model: str, profile: str
 ) -> None:
     """Serve the tuned model on 127.0.0.1; needs RISKSCRIBE_API_KEY."""
     from riskscribe.release import environments, serve, serve_vllm
@@ -593,6 +594,11 @@ def serve_model(
         return
     key = serve.api_key()
     serve.ensure_free(port)
+    if engine == "vllm":
+        serve_vllm.ensure_gpu()
+        environments.python("vllm")
+    if check:
+        return
     work, folder = job(model, profile), _release(release)
     if engine == "hf":
         arguments, settings = _served(work, folder), serve.settings(key, port)
@@ -601,7 +607,6 @@ def serve_model(
         wanted = folder / (f"awq_{awq}" if awq else "merged") if folder else made
         if folder and not wanted.is_dir():
             raise InputError(f"{folder.name}: has no {wanted.name}/, which vLLM serves; release one that ships it")
-        serve_vllm.ensure_gpu()
         arguments, settings = (
             serve_vllm.command(work.recipe("serve_vllm.yaml"), wanted, port),
             serve_vllm.settings(key),

@@ -177,6 +177,24 @@ def test_an_arm_that_fails_is_told_apart(tmp_path):
         ab.score_log(log, DATA, tmp_path / "out")
 
 
+def test_a_full_disk_costs_the_record_and_not_the_answer(capfd):
+    with arm("A") as (a, _), arm("B") as (b, _), switch(a, b, Path("/dev/full")) as client:
+        assert [ask(client, row).status_code for row in ROWS[:3]] == [200] * 3
+    assert capfd.readouterr().err.count("/dev/full: no space left on device") == 1
+
+
+def test_a_slow_second_arm_holds_nothing_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(ab, "SHADOWS", 2)
+    with arm("A") as (a, got_a), arm("B", hangs=3) as (b, got_b):
+        with switch(a, b, tmp_path / "ab.jsonl", both=True) as client:
+            assert [ask(client, row).status_code for row in ROWS[:4]] == [200] * 4
+        lines = read_lines(tmp_path / "ab.jsonl")
+    assert len(got_a) == 4 and len(got_b) == 2 and len(lines) == 8, "the awaited ones are in when it has ended"
+    left = [one for one in lines if "error" in one]
+    assert [(one["arm"], one["status"]) for one in left] == [("b", 0)] * 2
+    assert all("not asked: 2 answers" in one["error"] for one in left)
+
+
 def post(client, body: bytes, key: str = KEY, path: str = "chat/completions") -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {key}"}
     request = urllib.request.Request(f"{client.base_url}{path}", body, headers)

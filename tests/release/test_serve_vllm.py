@@ -167,6 +167,11 @@ def test_without_a_gpu_or_with_the_wrong_engine(started):
     ):
         found, became = started(*words, gpu=False)
         assert found.exit_code == 2 and told in found.output and not became
+    # before anything is trained for it
+    found, became = started("--engine", "vllm", "--check")
+    assert found.exit_code == 0 and not became
+    found, became = started("--engine", "vllm", "--check", gpu=False)
+    assert found.exit_code == 2 and "needs a CUDA GPU" in found.output
     found, became = started("--engine", "vllm", "--awq", "autoawq")
     assert found.exit_code == 2 and "quantize/autoawq: no model here" in found.output and not became
 

@@ -84,16 +84,14 @@ class Log:
         self.path, self.failed = Path(path), False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self.file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
             raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-        self.file = os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace")
 
     def write(self, entry: dict[str, Any]) -> None:
         """One line. A full disk costs the record and not the answer: it is told once."""
         try:
-            self.file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            self.file.flush()
+            os.write(self.file, (json.dumps(entry) + "\n").encode())
         except OSError as error:
             if not self.failed:
                 print(f"riskscribe: {self.path}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
