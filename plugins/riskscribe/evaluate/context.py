@@ -80,7 +80,11 @@ _FROM = re.compile(
     r"(?:\s|about|around|roughly|nearly|some|大?约|近|逾|超|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
     re.IGNORECASE,
 )
-_OF_DAY = re.compile(r"\s?(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))", re.IGNORECASE)
+# behind the number, or behind its citation
+_OF_DAY = re.compile(
+    r"[\s,]*(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))|\s?(?:[a-z]+|\d+)\s(?:trading\s)?days?\s(?:ago|earlier)",
+    re.IGNORECASE,
+)
 _WAS = re.compile(r"\b(?:was|were|been)\b", re.IGNORECASE)
 # the book as the subject of a sentence is no name of a limit: "the book is at high risk"
 _BOOK = ("book", "账簿")

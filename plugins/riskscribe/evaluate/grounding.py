@@ -247,7 +247,7 @@ def _is_points(entry: Entry) -> bool:
 def _is_level(entry: Entry) -> bool:
     """Whether a percentage is surely no change: a share, a margin, a use."""
     said = entry.meaning
-    if "growth" in said.qualities or "change" in said.qualities:
+    if "growth" in said.qualities or "change" in said.qualities or entry.fact.role in ("reduction", "excess"):
         return False
     return entry.fact.role == "utilisation" or "rate" in said.qualities or bool(said.measures & _RATES)
 
