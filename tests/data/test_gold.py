@@ -234,6 +234,16 @@ def test_every_frozen_case_has_clean_gold(split):
 amounts = st.floats(-3e9, 3e9).map(lambda value: round(value, 2))
 
 
+def test_a_value_that_grew_a_thousandfold_is_clean():
+    """ "VaR rose from 2.00 to 1.0k" is no range of thousands."""
+    moved = [step("AA", "market", 0), step("BB", "residual", 998)]
+    evidence = [position("AA", 0), var("AA", 1_000, previous=2), *moved, stress("AA", 0)]
+    one = case("busy", "en", "c-000000", evidence=evidence, layout="raw")
+    report = gold_report(one, held_out=True)
+    assert "from 2.00 to 1.0k" in report.summary
+    assert verify(one, report) == []
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.data(),

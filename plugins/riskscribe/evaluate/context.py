@@ -82,7 +82,8 @@ _FROM = re.compile(
 )
 # behind the number, or behind its citation
 _OF_DAY = re.compile(
-    r"[\s,]*(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))|\s?(?:[a-z]+|\d+)\s(?:trading\s)?days?\s(?:ago|earlier)",
+    r"[\s,]*(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))"
+    r"|\s?(?:[a-z]+|\d+)\s(?:trading\s)?days?\s(?:ago|earlier)",
     re.IGNORECASE,
 )
 _WAS = re.compile(r"\b(?:was|were|been)\b", re.IGNORECASE)

@@ -729,10 +729,11 @@ def _ranges(found: list[Read], text: str) -> None:
         if not joined:
             continue
         scale = two.scale
-        # "from 847,247 to 647.0k" shares nothing
+        # "from 847,247 to 647.0k" shares nothing, nor does "from 2.00 to 1.0k": who shares a scale shares decimals
         if (
             one.unit is None
             and two.unit is not None
+            and one.half * scale > two.half / 2
             and (scale == 1.0 or abs(one.value * scale) < 20 * abs(two.value))
         ):
             one = one._replace(

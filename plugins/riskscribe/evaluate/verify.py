@@ -332,9 +332,9 @@ def _level(report: Report, sources: Official, language: Language) -> Iterator[Fi
             list(dict.fromkeys(name for one in official.level_basis for name in one.evidence)),
         )
     # a warning nobody can trace; a book without VaR is high with nothing to cite
-    nothing_to_cite = report.risk_level == official.risk_level and not any(one.evidence for one in official.level_basis)
+    to_cite = report.risk_level != official.risk_level or any(one.evidence for one in official.level_basis)
     traced = any(sources.known & {*one.evidence} for one in report.level_basis)
-    if report.risk_level != "low" and not traced and not nothing_to_cite:
+    if report.risk_level != "low" and not traced and to_cite:
         message = f"level is {report.risk_level} and its basis cites nothing of case {sources.case.case_id}"
         yield _found("unfounded_level", "level_basis", message)
     for told in dict.fromkeys(levels_in_prose(report.summary, language)):
