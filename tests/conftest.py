@@ -78,6 +78,16 @@ def no_real_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def no_files_of_other_tests() -> Iterator[None]:
+    """Datasets that a test has LLaMA-Factory read in this process, bad ones too, are not looked in by the next."""
+    from riskscribe.lf.tasks import CASES
+
+    files, cases = dict(CASES.files), dict(CASES.cases)
+    yield
+    CASES.files, CASES.cases = files, cases
+
+
 @pytest.fixture
 def scorings_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty log of test scorings, for one test."""
