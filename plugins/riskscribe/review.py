@@ -21,7 +21,6 @@ from riskscribe.report import Report
 
 KEY = "RISKSCRIBE_SIGNING_KEY"
 ALGORITHM = "HMAC-SHA256"
-State = Literal["draft", "reviewed", "approved", "rejected"]
 # what the policy computes and a model also states; a review takes the policy's value or keeps the model's
 JUDGEMENTS = ("limit_breaches", "assessment_status", "level_basis", "risk_level", "escalate")
 # lists of a report to which a review may add what the policy asks for and the model left out

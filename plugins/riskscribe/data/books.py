@@ -267,12 +267,6 @@ def _label(trade: Trade, language: Language) -> str:
     return _WORDS[language]["rates"].format(trade.underlying) if trade.underlying in _CURVES else trade.underlying
 
 
-def _desk_of(trade: Trade) -> str:
-    if trade.underlying in _CURVES:
-        return "rates"
-    return market.FACTORS[f"{trade.underlying}.spread" if trade.kind == "cds" else trade.underlying].desk
-
-
 def _shocks(scenario: risk.Scenario, trades: Sequence[Trade], language: Language) -> str:
     """The scenario's moves of what the book holds, in words: `equity -20%, vol +25`."""
     words = _GROUPS[language]

@@ -18,9 +18,6 @@ _CUT = re.compile(
     r"|[和与及而较至到由从比]",
     re.IGNORECASE,
 )
-_MEASURED = re.compile(
-    r"\s?(?:[0-9.]+%\s?)?(?:VaR|ES\b|expected shortfall|value at risk|风险价值|预期尾部)", re.IGNORECASE
-)
 _CONFIDENCE = re.compile(
     r"[\s,]{0,2}(?:[0-9]+[-\s]?(?:day|d|天|日)\s?)?(?:VaR|ES\b|expected shortfall|value at risk"
     r"|confidence|置信|分位|预期尾部|风险价值)",

@@ -297,9 +297,6 @@ def _rises(near: Context) -> bool | None:
     return None
 
 
-_LIMIT_SAID = frozenset({"limit"})
-
-
 def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | None:
     """Whether the sentence names another measure, period, horizon, confidence or thing than the fact's label."""
     fact, said = entry.fact, entry.meaning
