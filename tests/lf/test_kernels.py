@@ -3,6 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from riskscribe.lf import kernels
@@ -13,14 +14,16 @@ def installed(monkeypatch):
     """kernels.install() for one test; yields upstream's attention and LoRA layer."""
     from peft.tuners.lora.layer import Linear
 
-    sdpa, forward = ALL_ATTENTION_FUNCTIONS["sdpa"], Linear.forward
+    found = ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_MASK_ATTENTION_FUNCTIONS["sdpa"], Linear.forward
     # another test's training may have installed them
-    sdpa, forward = (getattr(one, "__wrapped__", one) for one in (sdpa, forward))
+    sdpa, mask, forward = (getattr(one, "__wrapped__", one) for one in found)
     monkeypatch.setattr(Linear, "forward", forward)
     ALL_ATTENTION_FUNCTIONS.register("sdpa", sdpa)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", mask)
     kernels.install()
     yield sdpa, forward
     ALL_ATTENTION_FUNCTIONS.register("sdpa", sdpa)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", mask)
 
 
 def tensors(*shapes, dtype=torch.float64):
@@ -68,6 +71,12 @@ def step(model, batch):
     }
 
 
+def padded(batch, where: slice) -> dict:
+    mask, labels = batch["attention_mask"].clone(), batch["labels"].clone()
+    mask[:, where], labels[:, where] = 0, -100
+    return batch | {"attention_mask": mask, "labels": labels}
+
+
 @pytest.fixture
 def adapted(tiny_model):
     """A tiny model in bfloat16 with a LoRA adapter in float32 that already says something, and its batch."""
@@ -84,17 +93,23 @@ def adapted(tiny_model):
     return model, {"input_ids": ids, "labels": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
 
 
-def test_a_training_step_is_upstreams_to_bfloat16(adapted, installed):
+@pytest.mark.parametrize("padding", [0, 5])
+def test_a_training_step_is_upstreams_to_bfloat16(adapted, installed, padding):
     model, batch = adapted
     _, forward = installed
+    if padding:
+        batch = padded(batch, slice(-padding, None))
     loss, gradients = step(model, batch)
     kept = type(model.base_model.model.model.layers[0].mlp.up_proj)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kept, "forward", forward)
         ours = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        mask = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
         ALL_ATTENTION_FUNCTIONS.register("sdpa", installed[0])
+        ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", mask.__wrapped__)
         expected, wanted = step(model, batch)
         ALL_ATTENTION_FUNCTIONS.register("sdpa", ours)
+        ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", mask)
     assert loss == pytest.approx(expected, rel=1e-3)
     assert gradients.keys() == wanted.keys() and any("q_proj" in name for name in gradients)
     found, stock = (torch.cat([one.flatten() for one in some.values()]) for some in (gradients, wanted))
@@ -118,9 +133,11 @@ def test_where_they_are_used_and_where_not(adapted, installed, monkeypatch):
 
     both = {kernels.CausalAttention, kernels.LoraLinear}
     assert kernels_of(lambda: step(model, batch)) == both
-    padded = batch["attention_mask"].clone()
-    padded[:, -5:] = 0
-    assert kernels_of(lambda: step(model, batch | {"attention_mask": padded})) == {kernels.LoraLinear}
+    # the collator pads nearly every row on the right; on the left a mask is needed
+    assert kernels_of(lambda: step(model, padded(batch, slice(-5, None)))) == both
+    assert kernels_of(lambda: step(model, padded(batch, slice(None, 5)))) == {kernels.LoraLinear}
+    holed = padded(batch, slice(100, 105))
+    assert kernels_of(lambda: step(model, holed)) == {kernels.LoraLinear}
     with torch.no_grad():
         assert kernels_of(lambda: model(**batch)) == set()
     with model.disable_adapter():

@@ -7,8 +7,12 @@
   adapter's product is added in place in the base's own type, as under autocast; its parameters, gradients and
   optimizer stay float32.
 
-Forward passes without gradients, padded batches, GPUs, dropout, DoRA and biases go the usual way.
-Upstream: transformers integrations/sdpa_attention.py, peft tuners/lora/layer.py (Linear.forward).
+LLaMA-Factory pads a training batch on the right, to a multiple of eight. No token looks at what comes after it, so
+that padding needs no mask; with one, torch takes neither its own causal path nor this one.
+
+Forward passes without gradients, left padding, packed rows, GPUs, dropout, DoRA and biases go the usual way.
+Upstream: transformers integrations/sdpa_attention.py and masking_utils.py (sdpa_mask), peft tuners/lora/layer.py
+(Linear.forward).
 """
 
 from functools import wraps
@@ -99,11 +103,26 @@ class LoraLinear(torch.autograd.Function):
 def install() -> None:
     """Attach to transformers and peft; idempotent. In float32 torch's attention is as fast and stays."""
     from peft.tuners.lora.layer import Linear
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, causal_mask_function
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     if hasattr(Linear.forward, "__wrapped__"):
         return
     attend, forward = ALL_ATTENTION_FUNCTIONS["sdpa"], Linear.forward
+    mask_of = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+
+    @wraps(mask_of)
+    def sdpa_mask(*, attention_mask=None, mask_function=causal_mask_function, **more):
+        if (
+            torch.is_grad_enabled()
+            and attention_mask is not None
+            and attention_mask.device.type == "cpu"
+            and attention_mask.shape[1] == more["kv_length"] == len(more["cache_position"])
+            and mask_function is causal_mask_function
+            and bool((attention_mask[:, 1:] <= attention_mask[:, :-1]).all())
+        ):
+            attention_mask = None
+        return mask_of(attention_mask=attention_mask, mask_function=mask_function, **more)
 
     @wraps(attend)
     def sdpa(module, query, key, value, attention_mask, dropout=0.0, scaling=None, is_causal=None, **more):
@@ -144,4 +163,5 @@ def install() -> None:
         return forward(self, x, *rest, **more)
 
     ALL_ATTENTION_FUNCTIONS.register("sdpa", sdpa)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("sdpa", sdpa_mask)
     Linear.forward = linear
