@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from riskscribe import manifest
 
@@ -33,6 +35,21 @@ def test_a_training_names_what_decides_its_result(tiny_model, make_dataset, tmp_
     told = manifest.diff(out, tmp_path / "other")
     assert {"seed"} <= {one["name"] for one in told["causes"]}
     assert "adapter_model.safetensors" in told["outputs"] and "the seed among them" in told["answer"]
+
+
+def test_a_finished_adapter_is_stored_in_the_type_asked_for(tiny_model, make_dataset, tmp_path):
+    from llamafactory.train.tuner import run_exp
+
+    out = tmp_path / "adapter"
+    asked = {"adapter_dtype": "bfloat16", "save_steps": 1, "save_strategy": "steps"}
+    run_exp(recipe(tiny_model, make_dataset(4), out, **asked))
+    finished = load_file(out / "adapter_model.safetensors")
+    resumed = load_file(out / "checkpoint-1" / "adapter_model.safetensors")
+    assert {one.dtype for one in finished.values()} == {torch.bfloat16}
+    assert {one.dtype for one in resumed.values()} == {torch.float32}
+    assert all(torch.equal(one, resumed[name].bfloat16()) for name, one in finished.items())
+    found = manifest.load(out)
+    assert found.settings["adapter_dtype"] == "bfloat16" and manifest.verify(out) == []
 
 
 def test_a_run_that_fails_stays_pending(tiny_model, make_dataset, tmp_path, monkeypatch):

@@ -14,11 +14,13 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 
 from riskscribe.lf import api, board, cluster, decode, guide, live, provenance, rows
 from riskscribe.lf.tasks import CASES, TASKS
+from riskscribe.release import checkpoint
 
 TESTED = ("0.9.4", "0.9.5")
 ON_BOARD = ("0.9.5",)
@@ -194,8 +196,8 @@ def keep_response_logits(module: ModuleType) -> None:
     trainer.compute_loss = compute_loss
 
 
-def add_cpu_keys(module: ModuleType) -> None:
-    """The recipe keys `cpu_kernels` and `dequantize_once`. Upstream: hparams/finetuning_args.py, FinetuningArguments.
+def add_training_keys(module: ModuleType) -> None:
+    """The recipe keys of training (docs/llamafactory.md). Upstream: hparams/finetuning_args.py, FinetuningArguments.
 
     Fields of the class every parser reads, as `answer_schema` is; without the plugin the keys are refused.
     """
@@ -207,6 +209,9 @@ def add_cpu_keys(module: ModuleType) -> None:
         )
         dequantize_once: bool = field(
             default=False, metadata={"help": "De-quantize the base once before training on a CPU (RiskScribe)."}
+        )
+        adapter_dtype: Literal["float32", "bfloat16"] = field(
+            default="float32", metadata={"help": "The type a finished adapter is stored in (RiskScribe)."}
         )
 
     # pickled by name
@@ -264,6 +269,26 @@ def show_inputs_to_metric(module: ModuleType) -> None:
 
     module.run_sft = run_sft
     decode.install()
+
+
+def store_adapter(module: ModuleType) -> None:
+    """What `adapter_dtype` asks for. Upstream: train/sft/workflow.py, run_sft.
+
+    The last thing a training does: all that follows, evaluation included, reads the bytes that a release ships.
+    Checkpoints keep float32 for resuming.
+    """
+    upstream = module.run_sft
+
+    @wraps(upstream)
+    def run_sft(model_args, data_args, training_args, finetuning_args, *rest, **options):
+        result = upstream(model_args, data_args, training_args, finetuning_args, *rest, **options)
+        if training_args.do_train and training_args.should_save and finetuning_args.adapter_dtype != "float32":
+            weights = Path(training_args.output_dir) / "adapter_model.safetensors"
+            if weights.exists():
+                checkpoint.store_as(weights, finetuning_args.adapter_dtype)
+        return result
+
+    module.run_sft = run_sft
 
 
 def obey_recipe_decoding(module: ModuleType) -> None:
@@ -351,8 +376,8 @@ ATTACHMENTS = (
     ),
     Attachment(
         "llamafactory.hparams.finetuning_args",
-        "recipe keys cpu_kernels and dequantize_once",
-        add_cpu_keys,
+        "recipe keys cpu_kernels, dequantize_once and adapter_dtype",
+        add_training_keys,
         {"FinetuningArguments": ("loraplus_lr_ratio",)},
     ),
     Attachment(
@@ -414,6 +439,9 @@ ATTACHMENTS = (
         "the metric sees the prompts; faster decoding on a CPU",
         show_inputs_to_metric,
         {"run_sft": _RUN_SFT},
+    ),
+    Attachment(
+        "llamafactory.train.sft.workflow", "an adapter in the type asked for", store_adapter, {"run_sft": _RUN_SFT}
     ),
     Attachment(
         "llamafactory.train.sft.workflow", "a manifest of every run", provenance.record_runs, {"run_sft": _RUN_SFT}

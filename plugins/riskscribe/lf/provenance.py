@@ -15,7 +15,7 @@ _DECIDE = (
     "gradient_accumulation_steps", "lr_scheduler_type", "warmup_ratio", "optim", "bf16", "fp16", "world_size",
     "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target", "loraplus_lr_ratio", "template",
     "cutoff_len", "max_samples", "infer_dtype", "quantization_bit", "quantization_type", "double_quantization",
-    "do_sample", "max_new_tokens", "num_beams", "answer_schema",
+    "adapter_dtype", "do_sample", "max_new_tokens", "num_beams", "answer_schema",
 )  # fmt: skip
 
 
