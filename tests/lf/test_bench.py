@@ -25,6 +25,19 @@ def test_stock_and_ours_train_on_the_same_tokens(in_root, tiny_model, tmp_path):
     assert re.search(r"ours against best-base: \d", told.output)
 
 
+@pytest.mark.slow
+def test_stock_and_ours_give_the_same_answers(in_root, tiny_model, tmp_path):
+    given = "predict", "--base", str(tiny_model), "--against", "best-base", "--rows", "3", "--tokens", "12"
+    told = CliRunner().invoke(bench.main, [*given, "--out", str(tmp_path / "b")], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert told.output.count("3 of 3 answers ours") == 2
+    found = json.loads((tmp_path / "b" / "predict.json").read_text())
+    (ours,), (stock,) = found["ours"], found["best-base"]
+    assert ours["tokens"] == stock["tokens"] > 0 and ours["answers"] == stock["answers"]
+    assert "riskscribe" not in (tmp_path / "b" / "best-base-0" / "llamafactory.log").read_text()
+    assert re.search(r"ours against best-base: \d", told.output)
+
+
 def test_an_unknown_side_is_told(in_root):
     with pytest.raises(InputError, match=r"--against stock: no such side; there is ours, example"):
         CliRunner().invoke(bench.main, ["train", "--against", "stock"], catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""What the plugin costs and saves, measured: `python -m riskscribe.lf.bench [start|logits|memory|train]`.
+"""What the plugin costs and saves, measured: `python -m riskscribe.lf.bench [start|logits|memory|train|predict]`.
 
 Every comparison is paired: both sides in turn, in one run, on the same rows; ratios are taken pair by pair.
 """
@@ -23,7 +23,7 @@ import click
 from tqdm import tqdm
 
 from riskscribe.errors import InputError
-from riskscribe.files import read_json, read_yaml, write_json, write_lines
+from riskscribe.files import read_json, read_lines, read_yaml, write_json, write_lines
 
 ROWS = Path("datasets/risk_report/v1/train_quick.jsonl")
 BASE = Path("exports/base/smollm2_135m")
@@ -39,9 +39,9 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """All of them in turn, training last and short."""
+    """All of them in turn, training and prediction last and short."""
     if context.invoked_subcommand is None:
-        for one in (start, logits, memory, train):
+        for one in (start, logits, memory, train, predict):
             click.echo(f"\n== {one.name}: {one.help}")
             context.invoke(one)
 
@@ -231,9 +231,7 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, bas
     """
     from riskscribe.data.splits import read_rows
 
-    names = ["ours", *against.split(",")]
-    if unknown := set(names) - set(SIDES):
-        raise InputError(f"--against {', '.join(sorted(unknown))}: no such side; there is {', '.join(SIDES)}")
+    names = _names(SIDES, against)
     count = steps * per_step
     rows = read_rows(ROWS)[:count]
     if len(rows) < count:
@@ -241,21 +239,20 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, bas
     bases = {"auto": base, "float32": base} if base else _both_types(out.parent)
     data = _datasets(out / "data", rows)
     recipe = read_yaml(RECIPES / f"sft_{method}.yaml")
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    with tqdm(total=rounds * len(names), desc="runs") as bar:
-        for turn in range(rounds):
-            for name in names[:: -1 if turn % 2 else 1]:
-                side = SIDES[name]
-                settings = {
-                    "model_name_or_path": str(bases[side.dtype]), "dataset_dir": str(data), "dataset": name_of(side),
-                    "output_dir": str(out / f"{method}-{name}-{turn}"), "overwrite_output_dir": True,
-                    "max_steps": steps, "per_device_train_batch_size": 1, "gradient_accumulation_steps": per_step,
-                    "logging_steps": 1, "save_strategy": "no", "plot_loss": False,
-                    "include_num_input_tokens_seen": "non_padding", **side.settings,
-                }  # fmt: skip
-                known = {key: value for key, value in recipe.items() if side.plugin or key not in OWN_KEYS}
-                found[name].append(_run(known | settings, side.plugin))
-                bar.update()
+
+    def run(name: str, turn: int) -> dict[str, Any]:
+        side = SIDES[name]
+        settings = {
+            "model_name_or_path": str(bases[side.dtype]), "dataset_dir": str(data), "dataset": name_of(side),
+            "output_dir": str(out / f"{method}-{name}-{turn}"), "overwrite_output_dir": True,
+            "max_steps": steps, "per_device_train_batch_size": 1, "gradient_accumulation_steps": per_step,
+            "logging_steps": 1, "save_strategy": "no", "plot_loss": False,
+            "include_num_input_tokens_seen": "non_padding", **side.settings,
+        }  # fmt: skip
+        return _trained({key: value for key, value in recipe.items() if side.plugin or key not in OWN_KEYS} | settings,
+                        side.plugin)  # fmt: skip
+
+    found = _in_turn(names, rounds, run)
     if len({one["tokens"] for runs in found.values() for one in runs}) != 1:
         raise InputError(f"the sides did not train on the same tokens: {found}")
     write_json(out / f"{method}.json", found)
@@ -266,8 +263,92 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, bas
         peak, loss = max(one["gib"] for one in runs), statistics.mean(one["loss"] for one in runs)
         rates = spread([one["tokens"] / one["seconds"] for one in runs], 0)
         click.echo(f"{SIDES[name].name}: {rates} tokens/s, peak {peak:.2f} GiB, loss {loss:.4f}")
-    for name in names[1:]:
-        ratios = [stock["seconds"] / mine["seconds"] for stock, mine in zip(found[name], found["ours"], strict=True)]
+    _tell_ratios(found)
+
+
+# --- prediction: the same, greedy
+
+PREDICTING = {
+    "ours": Side("the recipe with the plugin", True, "auto", {}),
+    # examples/train_lora/qwen3_lora_sft.yaml and examples/extras: one row a pass
+    "example": Side("upstream's example settings", False, "float32", {"per_device_eval_batch_size": 1}),
+    "best": Side("upstream's best flags", False, "float32", {}),
+    "best-base": Side("upstream's best flags on our base", False, "auto", {}),
+}
+
+
+@main.command()
+@click.option("--adapter", type=click.Path(path_type=Path), help="a tuned model; default: the base, which rambles on")
+@click.option("--against", default="example,best", help=f"of {', '.join(list(PREDICTING)[1:])}")
+@click.option("--rounds", default=1, help="how often every side predicts, in turn")
+@click.option("--rows", "count", default=8, help="cases, a batch of them but for the example settings")
+@click.option("--tokens", default=96, help="the longest answer, in tokens")
+@click.option("--base", help="a checkpoint for every side; default: the embedded one, each side in its own type")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("exports/bench/predict"))
+def predict(
+    adapter: Path | None, against: str, rounds: int, count: int, tokens: int, base: str | None, out: Path
+) -> None:
+    """Answer tokens/s of greedy prediction by predict_tuned.yaml: stock LLaMA-Factory (plugin off) and ours, in turn.
+
+    The seconds are LLaMA-Factory's own, its metric of the answers included. How many answers are those of ours, letter
+    for letter, is told of every side: in another type rounding may turn a close choice.
+    """
+    from riskscribe.data.splits import read_rows
+
+    names = _names(PREDICTING, against)
+    bases = {"auto": base, "float32": base} if base else _both_types(out.parent)
+    data = _datasets(out / "data", read_rows(ROWS)[:count])
+    recipe = read_yaml(RECIPES / "predict_tuned.yaml")
+    own = {"answer_schema"}
+
+    def run(name: str, turn: int) -> dict[str, Any]:
+        side = PREDICTING[name]
+        settings = {
+            "model_name_or_path": str(bases[side.dtype]), "adapter_name_or_path": str(adapter) if adapter else None,
+            "dataset_dir": str(data), "eval_dataset": name_of(side), "max_new_tokens": tokens,
+            "output_dir": str(out / f"{name}-{turn}"), "per_device_eval_batch_size": count, **side.settings,
+        }  # fmt: skip
+        return _predicted({key: value for key, value in recipe.items() if side.plugin or key not in own} | settings,
+                          side.plugin)  # fmt: skip
+
+    found = _in_turn(names, rounds, run)
+    write_json(out / "predict.json", found)
+    click.echo(f"{count} cases, answers up to {tokens} tokens, {os.cpu_count()} cores, "
+               f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    answers = found["ours"][0]["answers"]
+    for name, runs in found.items():
+        alike = sum(one == other for one, other in zip(runs[0]["answers"], answers, strict=True))
+        rates = spread([one["tokens"] / one["seconds"] for one in runs], 1)
+        peak = max(one["gib"] for one in runs)
+        click.echo(f"{PREDICTING[name].name}: {rates} tokens/s, peak {peak:.2f} GiB, {alike} of {count} answers ours")
+    _tell_ratios(found)
+
+
+# --- what both need
+
+
+def _names(sides: dict[str, Side], against: str) -> list[str]:
+    names = ["ours", *against.split(",")]
+    if unknown := set(names) - set(sides):
+        raise InputError(f"--against {', '.join(sorted(unknown))}: no such side; there is {', '.join(sides)}")
+    return names
+
+
+def _in_turn(names: list[str], rounds: int, run: Callable[[str, int], dict[str, Any]]) -> dict[str, list[dict]]:
+    """Every side once a round, in alternating order."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with tqdm(total=rounds * len(names), desc="runs") as bar:
+        for turn in range(rounds):
+            for name in names[:: -1 if turn % 2 else 1]:
+                found[name].append(run(name, turn))
+                bar.update()
+    return found
+
+
+def _tell_ratios(found: dict[str, list[dict[str, Any]]]) -> None:
+    rates = {name: [one["tokens"] / one["seconds"] for one in runs] for name, runs in found.items()}
+    for name in list(found)[1:]:
+        ratios = [ours / stock for ours, stock in zip(rates["ours"], rates[name], strict=True)]
         click.echo(f"ours against {name}: {spread(ratios)} times the tokens/s")
 
 
@@ -303,8 +384,8 @@ def _datasets(folder: Path, rows: list) -> Path:
     return folder
 
 
-def _run(recipe: dict[str, Any], plugin: bool) -> dict[str, float]:
-    """One training in a process of its own: tokens, seconds of the training loop, peak memory in GiB, loss."""
+def _run(recipe: dict[str, Any], plugin: bool) -> tuple[Path, float]:
+    """One run of LLaMA-Factory in a process of its own: its folder, and its peak memory in GiB."""
     out = Path(recipe["output_dir"])
     out.mkdir(parents=True, exist_ok=True)
     path = out.with_suffix(".yaml")  # JSON is YAML; LLaMA-Factory cannot open a file named .json
@@ -318,12 +399,33 @@ def _run(recipe: dict[str, Any], plugin: bool) -> dict[str, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise InputError(f"llamafactory-cli train failed with exit code {process.returncode}; its output is in {log}")
+    return out, usage.ru_maxrss / 2**20
+
+
+def _trained(recipe: dict[str, Any], plugin: bool) -> dict[str, float]:
+    """A training: its tokens, seconds of its loop, peak memory in GiB, loss."""
+    out, peak = _run(recipe, plugin)
     state, results = read_json(out / "trainer_state.json"), read_json(out / "train_results.json")
     return {
         "tokens": state["num_input_tokens_seen"],
         "seconds": results["train_runtime"],
-        "gib": usage.ru_maxrss / 2**20,
+        "gib": peak,
         "loss": results["train_loss"],
+    }
+
+
+def _predicted(recipe: dict[str, Any], plugin: bool) -> dict[str, Any]:
+    """A prediction: its answers in the order of the rows and their tokens, seconds and peak memory in GiB."""
+    from transformers import AutoTokenizer
+
+    out, peak = _run(recipe, plugin)
+    tokenizer = AutoTokenizer.from_pretrained(recipe["model_name_or_path"])
+    answers = [one["predict"] for one in read_lines(out / "generated_predictions.jsonl")]
+    return {
+        "answers": answers,
+        "tokens": sum(len(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in answers),
+        "seconds": read_json(out / "predict_results.json")["predict_runtime"],
+        "gib": peak,
     }
 
 
