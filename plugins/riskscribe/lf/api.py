@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from riskscribe.errors import InputError
+from riskscribe.errors import InputError, http_error
 from riskscribe.evaluate.parse import parse_report
 from riskscribe.lf.guide import KEY, Guide, grammar_of
 from riskscribe.prompt import case_id_in
@@ -224,7 +224,7 @@ def answer_requests(module: ModuleType) -> None:
         except Exception as error:
             served.error = type(error).__name__
             reason = getattr(error, "detail", "the answer could not be generated")
-            yield json.dumps(_error(getattr(error, "status_code", 500), reason))
+            yield json.dumps(http_error(getattr(error, "status_code", 500), reason))
 
     module.create_chat_completion_response = create_chat_completion_response
     module.create_stream_chat_completion_response = create_stream_chat_completion_response
@@ -511,16 +511,10 @@ async def _read(receive) -> bytes | None:
             return b"".join(parts)
 
 
-def _error(status: int, message: str) -> dict[str, Any]:
-    """OpenAI's form of an error, the only one whose message its clients show."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": status}}
-
-
 async def _refuse(send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
     head = [(b"content-type", b"application/json"), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": json.dumps(_error(status, message)).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(http_error(status, message)).encode()})
 
 
 def _tell_errors(app) -> None:
@@ -530,10 +524,10 @@ def _tell_errors(app) -> None:
     from starlette.exceptions import HTTPException
 
     async def refused(request, error: HTTPException):
-        return JSONResponse(_error(error.status_code, str(error.detail)), error.status_code)
+        return JSONResponse(http_error(error.status_code, str(error.detail)), error.status_code)
 
     async def invalid(request, error: RequestValidationError):
-        return JSONResponse(_error(422, "; ".join(map(place, error.errors()))), 422)
+        return JSONResponse(http_error(422, "; ".join(map(place, error.errors()))), 422)
 
     def place(one: dict[str, Any]) -> str:
         where = ".".join(map(str, one["loc"][1:]))

@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from riskscribe import manifest
-from riskscribe.errors import InputError
+from riskscribe.errors import InputError, http_error
 from riskscribe.evaluate.inputs import read_scored
 from riskscribe.evaluate.score import score_run
 from riskscribe.files import numbered_lines, write_lines
@@ -266,10 +266,7 @@ class Switch:
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """OpenAI's form of an error, whose message its clients show."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    found = {"error": {"message": message, "type": kind, "param": None, "code": status}}
-    return JSONResponse(found, status, headers=headers)
+    return JSONResponse(http_error(status, message), status, headers=headers)
 
 
 def _why(error: httpx.HTTPError, arm: Arm) -> tuple[int, str]:
