@@ -18,12 +18,17 @@ def test_the_type_is_the_machines():
 
 
 @pytest.mark.slow
-def test_both_types_are_the_same_model_to_rounding(tmp_path):
+def test_both_types_are_the_same_model_to_rounding(tmp_path, monkeypatch):
+    import gguf
     from safetensors.torch import load_file
 
-    weights = {}
+    weights, parsed = {}, []
+    read = gguf.GGUFReader
+    monkeypatch.setattr(gguf, "GGUFReader", lambda *given: parsed.append(given) or read(*given))
     for dtype in ("float32", "bfloat16"):
+        parsed.clear()
         assert base.build(tmp_path / dtype, dtype)
+        assert len(parsed) == 1
         assert manifest.load(tmp_path / dtype).settings["dtype"] == dtype
         weights[dtype] = load_file(tmp_path / dtype / "model.safetensors")
         assert {str(one.dtype) for one in weights[dtype].values()} == {f"torch.{dtype}"}
