@@ -561,16 +561,6 @@ def _release(name: str | None):
     return releases.folder_of(name) if name else None
 
 
-def _served(work, folder: Path | None) -> list[str]:
-    """The llamafactory-cli call that serves a release, or what `make export` made where that is None."""
-    from riskscribe.release import releases, serve
-    from riskscribe.stages import BASE, llamafactory_cli
-
-    found = releases.model_of(folder, BASE) if folder else {"model_name_or_path": work.out / "export" / "merged"}
-    arguments = serve.command(llamafactory_cli(), work.recipe("api.yaml"), found.pop("model_name_or_path"))
-    return arguments + [f"{key}={value}" for key, value in found.items()]
-
-
 @main.command("serve")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--release", help="a release's name, or `used`; default: what `make export` made")
@@ -601,7 +591,7 @@ def serve_model(
         return
     work, folder = job(model, profile), _release(release)
     if engine == "hf":
-        arguments, settings = _served(work, folder), serve.settings(key, port)
+        arguments, settings = work.serving(folder), serve.settings(key, port)
     else:
         made = work.out / "quantize" / awq if awq else work.out / "export" / "merged"
         wanted = folder / (f"awq_{awq}" if awq else "merged") if folder else made
@@ -649,7 +639,7 @@ def ab_serve(a: str, b: str, log: Path, port: int, model: str, profile: str, **h
         arms[name] = endpoint(text)
         if arms[name] is None:
             folder, free = _release(text), serve.free_port()
-            starts[name] = (_served(work, folder), free, work.out / "ab" / f"{name}.log")
+            starts[name] = (work.serving(folder), free, work.out / "ab" / f"{name}.log")
             arms[name] = Arm(folder.name, f"http://{serve.HOST}:{free}/v1")
     switch = Switch(**arms, key=key, log=Log(log), **how)
     # ended by a signal, the servers started here end too

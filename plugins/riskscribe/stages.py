@@ -29,7 +29,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate import compare, metrics, score
 from riskscribe.files import read_yaml, sha256, write_json, write_lines
 from riskscribe.page.comparison import write_comparison
-from riskscribe.release import base, environments, quantize, serve, template
+from riskscribe.release import base, environments, quantize, releases, serve, template
 from riskscribe.release import parity as gate
 from riskscribe.report import LEVELS
 from riskscribe.schema import SCHEMA_FILE
@@ -148,6 +148,17 @@ class Job:
             return []
         return [one for one in environments.ENGINES if self.awq == "1" or environments.installed(one)]
 
+    def serving(self, release: Path | None) -> list[str]:
+        """The llamafactory-cli call that serves a release, or what `make export` made where that is None."""
+        found = releases.model_of(release, BASE) if release else {"model_name_or_path": self.out / "export" / "merged"}
+        arguments = serve.command(llamafactory_cli(), self.recipe("api.yaml"), found.pop("model_name_or_path"))
+        return arguments + [f"{key}={value}" for key, value in found.items()]
+
+    @property
+    def release(self) -> Path | None:
+        """The release that answers `make demo` where nothing was trained and exported here."""
+        return None if manifest.load(self.out / "export") else releases.of_model(self.model)
+
     def rows(self) -> list[score.Scored]:
         """The cases of the profile's test file."""
         return [score.Scored(row.case, row.book, row.slices) for row in splits.read_rows(self.test)]
@@ -166,7 +177,7 @@ def run(job: Job, stage: str) -> None:
     Raises InputError when a stage fails.
     """
     job.preflight()
-    wanted = _order(stage)
+    wanted = ["demo"] if stage == "demo" and job.release else _order(stage)
     expected = {one: float(job.settings["seconds"].get(one, 0)) for one in wanted}
     spent = planned = 0.0
     for number, one in enumerate(wanted, start=1):
@@ -415,19 +426,22 @@ def _cached(name: str) -> str:
 
 
 def demo(job: Job) -> bool:
-    """Serve the merged model with a one-run key, ask it for reports over HTTP, verify and write their pages."""
-    cases = {"test_case": job.rows()[0].case, "example_book": import_csv(Path("datasets/example_book"))}
+    """Serve the merged model, or the release, with a one-run key, ask for reports over HTTP, write verified pages."""
+    release = job.release
+    if release and job.embedded:
+        base.build(BASE)
+    cases = {"example_book": import_csv(Path("datasets/example_book")), "test_case": job.rows()[0].case}
     ore = Path(os.environ.get("RISKSCRIBE_ORE", "../shared/data/ore")) / "example_77"
     if ore.exists():
         cases["ore_example_77"] = import_ore(ore, Path("datasets/ore_limits/example_77.yaml"))
     else:
         click.echo("ORE sample reports not found; set RISKSCRIBE_ORE to their folder to report on example_77 too")
-    model = job.out / "export" / "merged"
     key, port, folder = secrets.token_urlsafe(24), serve.free_port(), job.out / "demo"
-    arguments = serve.command(llamafactory_cli(), job.recipe("api.yaml"), model)
-    about = {"name": f"{job.name}, {job.profile} profile", "manifest": sha256(job.out / "export" / manifest.NAME)}
-    about["decoding"] = "constrained"
-    with serve.running(arguments, environment(), key, port, folder / "server.log") as url:
+    made = release or job.out / "export"
+    about = {"name": release.name if release else f"{job.name}, {job.profile} profile"}
+    about |= {"manifest": sha256(made / manifest.NAME), "decoding": "constrained"}
+    click.echo(f"model: {about['name']}", err=True)
+    with serve.running(job.serving(release), environment(), key, port, folder / "server.log") as url:
         for name, case in tqdm(cases.items(), desc="reports", unit="report"):
             write_json(folder / name / "case.json", case)
             answer = reporting.ask_api(case, url, key)

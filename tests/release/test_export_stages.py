@@ -8,7 +8,7 @@ import yaml
 
 from riskscribe import manifest, stages
 from riskscribe.errors import InputError
-from riskscribe.release import environments, serve
+from riskscribe.release import environments, releases, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE = {"metrics": ["schema_valid"], "margin_points": 60, "minimum_cases": 6, "when": ["bound"]}
@@ -43,6 +43,24 @@ def test_engines_follow_what_is_installed_and_asked_for(tmp_path, monkeypatch, i
     made.touch()
     chosen = {awq: stages.Job("smollm2_135m", "quick", awq).engines for awq in ("auto", "1", "0")}
     assert chosen == {"auto": ["llmcompressor"], "1": ["autoawq", "llmcompressor"], "0": []}
+
+
+def test_a_release_answers_the_demo_where_nothing_was_exported(job, monkeypatch):
+    name = "risk_report-smollm2-135m-v1.2.3"
+    folder = releases.HOME / name
+    shutil.copytree(job.out / "train" / "adapter", folder / "adapter")
+    assert job.release is None  # without a manifest it is no release
+    record = manifest.start(folder, "release", settings={"name": name})
+    manifest.finish(folder, record, [str(one.relative_to(folder)) for one in (folder / "adapter").iterdir()])
+    assert job.release == folder
+    asked = []
+    monkeypatch.setitem(stages.STAGES, "demo", lambda job: asked.append(job.release) or True)
+    stages.run(job, "demo")  # no training, no export
+    assert asked == [folder]
+    call = job.serving(job.release)
+    assert f"model_name_or_path={stages.BASE}" in call and f"adapter_name_or_path={folder / 'adapter'}" in call
+    manifest.start(job.out / "export", "export")
+    assert job.release is None
 
 
 @pytest.mark.slow

@@ -99,8 +99,10 @@ def test_using_and_rolling_back(given, small):
         releases.folder_of("used", home)
     for name in (FIRST, SECOND):
         releases.create(name, **given)
+    assert releases.of_model("small", home) == home / SECOND  # the newest, where none is used
     assert releases.use(SECOND, home) is None and releases.use(FIRST, home) == SECOND
-    assert releases.folder_of("used", home) == home / FIRST
+    assert releases.folder_of("used", home) == home / FIRST == releases.of_model("small", home)
+    assert releases.of_model("qwen2_5_7b", home) is None
     assert [one["used"] for one in releases.listed(home)] == [True, False]
     # an altered release is not used, and the one before stays
     (home / SECOND / "README.md").write_text("better")

@@ -91,6 +91,17 @@ def folder_of(name: str, home: Path = HOME) -> Path:
     return folder
 
 
+def of_model(model: str, home: Path = HOME) -> Path | None:
+    """The folder of a recipe folder's release: the used one, else the newest; None where it has none.
+
+    Raises InputError when that release is altered.
+    """
+    line = f"risk_report-{model.replace('_', '-')}"
+    names = [one["name"] for one in listed(home) if parse_name(one["name"])[0] == line]
+    used = _used(home)
+    return folder_of(used if used in names else names[-1], home) if names else None
+
+
 def _same_bytes(parity: dict[str, Any], path: Path, row: str, folder: Path) -> None:
     """Raise InputError unless `folder` holds the weights that a row of the parity report was measured on."""
     found = next((one for one in parity["rows"] if one["row"] == row), None)
