@@ -20,7 +20,7 @@ from functools import wraps
 import torch
 
 # queries a block: its scores stay in a core's cache
-BLOCK = 256
+BLOCK = 128
 
 
 def _blocks(query, key):
@@ -51,8 +51,8 @@ class CausalAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, scaling):
         query = query * scaling
-        ctx.save_for_backward(query, key, value, out := torch.empty_like(query))
-        ctx.scaling = scaling
+        ctx.save_for_backward(query, key, value)
+        ctx.scaling, out = scaling, torch.empty_like(query)
         later = _later(min(BLOCK, query.shape[2]), query)
         for first, last, queries, keys in _blocks(query, key):
             found = _probabilities(queries, keys, later[: last - first, : last - first]) @ value[:, :, :last]
@@ -61,7 +61,7 @@ class CausalAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        query, key, value, out = ctx.saved_tensors
+        query, key, value = ctx.saved_tensors
         to_query = torch.empty_like(query)
         # summed over blocks
         to_key, to_value = (torch.zeros(one.shape, dtype=torch.float32) for one in (key, value))
@@ -70,8 +70,7 @@ class CausalAttention(torch.autograd.Function):
             p = _probabilities(queries, keys, later[: last - first, : last - first])
             back = grad[:, :, first:last].reshape(queries.shape)
             to_value[:, :, :last] += p.transpose(-1, -2) @ back
-            mean = (back * out[:, :, first:last].reshape(queries.shape)).sum(-1, keepdim=True)
-            scores = (back @ value[:, :, :last].transpose(-1, -2)).sub_(mean).mul_(p)
+            scores = torch._softmax_backward_data(back @ value[:, :, :last].transpose(-1, -2), p, -1, p.dtype)
             to_query[:, :, first:last] = (scores @ keys).view_as(to_query[:, :, first:last])
             to_key[:, :, :last] += scores.transpose(-1, -2) @ queries
         return to_query.mul_(ctx.scaling), to_key.to(key.dtype), to_value.to(value.dtype), None
