@@ -373,7 +373,9 @@ def export(job: Job) -> bool:
 
 def quantize_merged(job: Job) -> bool:
     """The merged model in four bits, by every engine of this run; an AWQ folder each, with its own manifest."""
-    if not job.engines:
+    if job.awq == "0":
+        click.echo("AWQ: left out", err=True)
+    elif not job.engines:
         click.echo(
             "AWQ: none made; its environments are not installed. `make export AWQ=1` installs them: "
             + "; ".join(f"{name} {size}" for name, size in environments.ENGINES.items()),

@@ -1,5 +1,6 @@
 """Every run under plain LLaMA-Factory writes a manifest: pending first, complete at the end."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,14 @@ def recipe(tiny_model: Path, data: Path, out: Path, **changed) -> dict:
     return found | here | {"max_steps": 1, "plot_loss": False} | changed
 
 
-def test_a_training_names_what_decides_its_result(tiny_model, make_dataset, tmp_path):
+def test_a_training_names_what_decides_its_result(tiny_model, make_dataset, tmp_path, monkeypatch):
     from llamafactory.train.tuner import run_exp
 
     data, out = make_dataset(4), tmp_path / "adapter"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/llamafactory-cli", "recipes/own.yaml"])
     run_exp(recipe(tiny_model, data, out))
     found = manifest.load(out)
+    assert found.command == ["llamafactory-cli", "recipes/own.yaml"]
     assert (found.stage, found.status) == ("train", "complete")
     assert found.settings["seed"] == 42 and found.settings["lora_rank"] == 16 and found.settings["max_steps"] == 1
     assert found.inputs[str(data / "rows.jsonl")] == manifest.sha256(data / "rows.jsonl")

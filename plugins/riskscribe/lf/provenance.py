@@ -67,7 +67,8 @@ def record_runs(module: ModuleType) -> None:
         record = manifest.start(
             out,
             stage,
-            command=sys.argv,
+            # the program by its name: where it lies is this machine's
+            command=[Path(sys.argv[0]).name, *sys.argv[1:]],
             inputs=_inputs(model_args, data_args, repr(TEMPLATES.get(data_args.template))),
             settings=_settings(training_args, finetuning_args, model_args, data_args, generating_args),
             parents=[str(base), *(model_args.adapter_name_or_path or [])],

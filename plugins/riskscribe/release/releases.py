@@ -24,8 +24,8 @@ from riskscribe.release import checkpoint
 HOME = Path("exports/releases")
 USED = "used.json"
 _NAME = re.compile(r"(?P<line>[a-z][a-z0-9_]*(?:-[a-z0-9_.]+)+)-v(?P<version>(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2})")
-# of a training run's folder: what a user of the adapter needs, without optimizer states and checkpoints
-_ADAPTER = ("adapter_model.safetensors", "adapter_config.json", *checkpoint.TOKENIZER)
+# of a training run's folder: what its base does not have
+_ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja")
 
 
 class Card(BaseModel):
