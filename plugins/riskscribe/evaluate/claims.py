@@ -92,9 +92,8 @@ def claims_of(
     if facts.of_case and sentence.grouped:
         yield from _limits(text, sentence, numbers, facts)
         yield from _stresses(text, sentence, numbers, facts)
-    terms = sentence.terms if numbers else []
-    tags = {one.tag for one in terms}
-    if not tags & _COMPARING:
+    terms, tags = sentence.terms, sentence.tags
+    if not numbers or tags.isdisjoint(_COMPARING):
         return
     entries = [_entry(sentence, i, one, facts) for i, one in enumerate(numbers)]
     values = [
@@ -360,21 +359,29 @@ def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
     yield _claim(text, (term.start, term.end), "limit", right, [uses[0], limit], reason), [i]
 
 
+# words without which no clause tells of a limit broken or kept
+_BREAKS = frozenset({"over", "above", "breach", "breaches", "exceeds", "within", "below", "under", "inside"})
+_LIMITS = frozenset({"limit", "limits", "hard", "breach", "breaches"})
+
+
 def _limits(text: str, sentence: Sentence, numbers, facts: Facts):
     """Whether a limit that prose calls over or within is."""
-    plain = sentence.text
-    said = plain[sentence.clause.start : sentence.clause.end].lower()
-    if not ("limit" in said or "breach" in said or "hard" in said or "限" in said):
+    plain, clause, words = sentence.text, sentence.clause, sentence.words.all
+    if (words.isdisjoint(_BREAKS) or words.isdisjoint(_LIMITS)) and "限" not in words:
+        return
+    patterns = ((_OVER_LIMIT, True), (_IN_LIMIT, False))
+    told = [(pattern, over) for pattern, over in patterns if pattern.search(plain, clause.start, clause.end)]
+    if not told:
         return
     for at, group in enumerate(sentence.grouped):
         ids = [name for name in group.ids if any(one.fact.role == "utilisation" for one in facts.by_id.get(name, ()))]
         if len(ids) != 1:
             continue
-        start = sentence.grouped[at - 1].end if at else sentence.clause.start
+        start = sentence.grouped[at - 1].end if at else clause.start
         last = at + 1 == len(sentence.grouped)
-        end = sentence.clause.end if last else group.end
+        end = clause.end if last else group.end
         use = next(one for one in facts.by_id[ids[0]] if one.fact.role == "utilisation")
-        for pattern, over in ((_OVER_LIMIT, True), (_IN_LIMIT, False)):
+        for pattern, over in told:
             match = pattern.search(plain, start, end)
             if not match or _NEGATED.search(plain, max(start, match.start() - 20), match.start()):
                 continue

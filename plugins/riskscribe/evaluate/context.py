@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from riskscribe.evaluate.facts import Entry, Facts, quarter
 from riskscribe.evaluate.numbers import DURATIONS, Read, lower
-from riskscribe.evaluate.prose import Citation, Clause, Term, Words, beside, clauses, groups
+from riskscribe.evaluate.prose import Citation, Clause, Reading, Term, Words, beside, clauses, groups
 
 _NEARBY = 300  # characters of a clause that are read for cues: keeps the work linear in the text
 _CUT = re.compile(
@@ -92,7 +92,7 @@ _SUBJECT = re.compile(
     r"|无|没|有|评|处|亏|盈|应|需|仍)"
 )
 # 升至 is followed by where it went, "more than" by what is exceeded
-_MOVES_TO = re.compile(r"(?:[至到]|than)$", re.IGNORECASE)
+_MOVES_TO = ("至", "到", "than")
 _MOVES_BY = re.compile(
     r"\s?(?:by|of|about|around|nearly|some|just|over|almost|了|约|近|逾|超|达|为)?\s?", re.IGNORECASE
 )
@@ -111,8 +111,8 @@ class Context:
         "cited",
         "confidence",
         "dates",
-        "facts",
         "follows",
+        "gap",
         "horizon",
         "lead",
         "left",
@@ -120,6 +120,8 @@ class Context:
         "measures",
         "moves_by",
         "own_measures",
+        "phrases",
+        "places",
         "previous",
         "qualities",
         "quarters",
@@ -129,13 +131,16 @@ class Context:
         "span",
         "tail",
         "text",
-        "wide",
         "word_names",
+        "words",
         "years",
     )  # fmt: skip
 
     left: list[Term]
     right: list[Term]
+    places: list[tuple[int, str]]  # where the clause has names of a list's evidence
+    phrases: list[str]  # the names of a case's evidence that the clause has
+    gap: int  # where the number before ends
 
     def says(self, pattern: re.Pattern) -> bool:
         """Whether the clause around the number, which is `#`, matches."""
@@ -151,8 +156,7 @@ class Context:
     def names(self) -> frozenset[str]:
         """The names of evidence around the number."""
         if self.word_names is None:
-            text, start, end = self._region
-            self.word_names = _mentioned(text, start, end, self.facts)
+            self.word_names = _mentioned(*self._region, self.phrases)
         return self.word_names
 
     @property
@@ -168,7 +172,7 @@ class Context:
     @property
     def names_before(self) -> frozenset[str]:
         """The names of evidence between the number before and this one, commas or not."""
-        return _word_names(self.text, *self.wide)
+        return frozenset(_between(self.places, self.gap, self.span[0]))
 
     def compares_with(self, name: str) -> bool:
         """Whether a name is that of what the number's own is compared with: "ahead of the benchmark"."""
@@ -206,8 +210,7 @@ class Context:
             return facts.entries
         found = [*facts.everywhere, *facts.cited(self.cited)]
         # the horizon of the line cited itself goes before that of another
-        beside = {one.order: one for name in self.cited for one in facts.beside.get(name, ())}
-        if beside:
+        if beside := {one.order: one for name in self.cited for one in facts.beside.get(name, ())}:
             own = {one.fact.role for one in found if one.fact.id in self.cited} if facts.of_case else ()
             found += (one for one in beside.values() if one.fact.role not in own and one.fact.id not in self.cited)
         return found
@@ -220,32 +223,27 @@ class Sentence(NamedTuple):
     clause: Clause
     grouped: list[Citation]
     words: Words
+    terms: list[Term]  # of the clause
+    tags: set[str]  # of its terms
     reads: list[Read]
     contexts: list[Context]
     ids: frozenset[str] | None  # every id the whole sentence cites
 
-    @property
-    def terms(self) -> list[Term]:
-        """The terms of the clause."""
-        return self.words.between(self.clause.start, self.clause.end)
 
-
-def sentences(
-    text: str, citations: list[Citation], reads: list[Read], words: Words, facts: Facts, cited: list[str] | None
-) -> list[Sentence]:
-    """The clauses of a text, ids blanked, with what each says of its numbers.
+def sentences(reading: Reading, facts: Facts, cited: list[str] | None) -> list[Sentence]:
+    """The clauses of a text that have numbers, or citations of a case, with what each says of its numbers.
 
     Args:
-        text: normalised, ids blanked.
-        citations: the brackets that were cut out.
-        reads: the numbers, in order.
-        words: the words of the text.
+        reading: the text.
         facts: what may be named.
         cited: what a clause without citations rests on; None for anything.
     """
     found = []
-    split = clauses(text, citations, reads)
+    text, words = reading.plain, reading.words
+    split = clauses(text, reading.citations, reading.reads)
     for i, clause in enumerate(split):
+        if not clause.reads and not (facts.of_case and clause.citations):
+            continue
         grouped = groups(clause, text)
         ids = {name for one in clause.citations for name in one.ids}
         # a semicolon does not end what a derivation may rest on
@@ -255,8 +253,10 @@ def sentences(
                 j += step
                 ids |= {name for one in split[j].citations for name in one.ids}
         known = frozenset(ids) if ids else (frozenset(cited) if cited is not None else None)
-        contexts = _contexts(text, clause, grouped, words, facts, cited, known) if clause.reads else []
-        found.append(Sentence(text, clause, grouped, words, clause.reads, contexts, known))
+        terms = words.between(clause.start, clause.end)
+        contexts = _contexts(reading, clause, grouped, terms, facts, cited, known) if clause.reads else []
+        tags = {one.tag for one in terms}
+        found.append(Sentence(text, clause, grouped, words, terms, tags, clause.reads, contexts, known))
     return found
 
 
@@ -264,12 +264,16 @@ def _is_value(read: Read) -> bool:
     return not read.kind and not read.ignored and read.unit not in DURATIONS
 
 
-def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context]:
-    reads = clause.reads
+_NOTHING: frozenset = frozenset()
+
+
+def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> list[Context]:
+    text, words, reads = reading.plain, reading.words, clause.reads
     leads = bool(grouped) and grouped[0].start < reads[0].span[0]
     confidences = {}
     horizons = {}
     values = []
+    timed = False
     for i, one in enumerate(reads):
         start, end = one.span
         if (
@@ -285,47 +289,64 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
             and (_HORIZON.match(text, end) or _HORIZON_BEFORE.search(text, max(clause.start, start - 16), start))
         ):
             horizons[i] = one.value * DURATIONS[one.unit]
-        if _is_value(one):
+        if one.kind:
+            timed = True
+        elif _is_value(one):
             values.append(i)
     bounds = _bounds(text, clause, reads, values)
     contexts: list[Context] = []
     before: Context | None = None
-    low = lower(text[clause.start : clause.end]) if facts.chinese_names or facts.phrases else ""
-    chinese = _places(low, clause.start, facts.chinese_names)
-    all_terms = words.between(clause.start, clause.end)
-    all_qualities = frozenset(one.name for one in all_terms if one.tag == "qualities")
+    low = reading.small[clause.start : clause.end]
+    places = [] if facts.of_case else _places(reading, clause, terms, facts)
+    phrases = [one for one in facts.phrases if one in low]
+    all_qualities = frozenset([one.name for one in terms if one.tag == "qualities"])
+    rests_on = frozenset(cited) if cited is not None else None
     for i, read in enumerate(reads):
         near = Context()
         start, end = near.span = read.span
-        near.facts = facts
-        near.text = text
+        near.text, near.words = text, words
         near._said = None
         near.before = text[max(clause.start, start - _NEARBY) : start]
         near.after = text[end : min(clause.end, end + _NEARBY)]
         near.cited = beside(read, grouped, leads, text)
-        if near.cited is None and cited is not None:
-            near.cited = frozenset(cited)
+        if near.cited is None:
+            near.cited = rests_on
         near.sentence_ids = known
         near.all_qualities = all_qualities
         first, last = bounds[i]
         near.lead, near.tail = text[first:start], text[end:last]
         near.left = words.between(first, start)
         near.right = words.between(end, last)
-        own = [*near.left, *near.right]
-        measures = frozenset(one.name for one in own if one.tag == "measures")
-        qualities = frozenset(one.name for one in own if one.tag == "qualities")
+        measures, qualities, quarters, strong, weak = set(), set(), set(), [], False
+        for one in (*near.left, *near.right):
+            tag, name = one.tag, one.name
+            if tag == "measures":
+                measures.add(name)
+            elif tag == "qualities":
+                qualities.add(name)
+            elif tag == "quarters":
+                quarters.add(name)
+            elif tag == "previous":
+                if name == "strong":
+                    strong.append(one)
+                elif name == "weak":
+                    weak = weak or _is_weak(text, one)
         near.own_measures = measures
-        near.measures = measures or (before.measures if before else frozenset())
+        near.measures = measures or (before.measures if before else _NOTHING)
         near.qualities = qualities if qualities or measures or not before else before.qualities
-        near_by = _neighbours(i, reads, first, last)
-        times = [reads[j] for j in near_by if reads[j].kind and not _is_base(text, reads[j], start)]
-        near.years = frozenset(y for one in times if one.kind in ("year", "period", "date") and (y := _year_of(one)))
-        quarters = {quarter(text[slice(*one.span)]) for one in times if one.kind == "period"}
-        quarters |= {one.name for one in own if one.tag == "quarters"}
-        near.quarters = frozenset(quarters - {""})
-        near.dates = frozenset(one.value for one in times if one.kind == "date" and one.value >= 10000)
-        strong = [one for one in own if one.tag == "previous" and one.name == "strong"]
-        weak = any(one.tag == "previous" and one.name == "weak" and _is_weak(text, one) for one in own)
+        near.years = near.dates = _NOTHING
+        near.horizon = near.confidence = None
+        if timed or horizons or confidences:
+            near_by = _neighbours(i, reads, first, last)
+            times = [reads[j] for j in near_by if reads[j].kind and not _is_base(text, reads[j], start)]
+            near.years = frozenset(
+                y for one in times if one.kind in ("year", "period", "date") and (y := _year_of(one))
+            )
+            quarters |= {quarter(text[slice(*one.span)]) for one in times if one.kind == "period"}
+            near.dates = frozenset(one.value for one in times if one.kind == "date" and one.value >= 10000)
+            near.horizon = next((horizons[j] for j in near_by if j in horizons), None)
+            near.confidence = next((confidences[j] for j in near_by if j in confidences), None)
+        near.quarters = quarters - {""}
         near.previous = any(_is_told_of(text, one, start) for one in strong)
         near.may_be_previous = bool(strong) or weak
         if before and not near.may_be_previous and not before.may_be_previous:
@@ -334,25 +355,22 @@ def _contexts(text, clause, grouped, words, facts, cited, known) -> list[Context
         near.follows = bool(values) and i > values[0]
         near.moves_by = False
         for one in reversed(near.left):
-            if one.tag in ("up", "down") and not _MOVES_TO.search(text, one.start, one.end):
+            if one.tag in ("up", "down") and not reading.small.endswith(_MOVES_TO, one.start, one.end):
                 near.moves_by = bool(_MOVES_BY.fullmatch(text, one.end, start))
                 break
-        near.horizon = next((horizons[j] for j in near_by if j in horizons), None)
-        near.confidence = next((confidences[j] for j in near_by if j in confidences), None)
         if before:
             near.horizon = before.horizon if near.horizon is None else near.horizon
             near.confidence = before.confidence if near.confidence is None else near.confidence
         if facts.of_case:
-            near.word_names = None
+            near.word_names, near.phrases = None, phrases
             region = _region(clause, grouped, start, leads)
             near.region_source = text[clause.start : clause.end]
             near._region = (low, region[0] - clause.start, region[1] - clause.start)
         else:
-            near._region = None
-            near.word_names = _word_names(text, words, (first, start, end, last), facts, chinese)
             place = bisect_left(values, i)
-            gap = reads[values[place - 1]].span[1] if place else clause.start
-            near.wide = words, (gap, start, start, start), facts, chinese
+            near.gap = reads[values[place - 1]].span[1] if place else clause.start
+            near.places = places
+            near.word_names = frozenset([*_between(places, first, start), *_between(places, end, last)])
             if not near.word_names and before:
                 near.word_names = near.names_before or before.word_names
         contexts.append(near)
@@ -443,11 +461,11 @@ def _region(clause: Clause, grouped: list[Citation], start: int, leads: bool) ->
     return first, grouped[at].end
 
 
-def _mentioned(text: str, start: int, end: int, facts: Facts) -> frozenset[str]:
-    """The names of a case's evidence in a lower-case text, the longer before the shorter they contain."""
+def _mentioned(text: str, start: int, end: int, phrases: list[str]) -> frozenset[str]:
+    """The names of a case's evidence in a part of a lower-case text, the longer before the shorter they contain."""
     part = text[start:end]
     found = []
-    for name in facts.phrases:
+    for name in phrases:
         at = part.find(name)
         while at >= 0:
             stop = at + len(name)
@@ -460,30 +478,30 @@ def _mentioned(text: str, start: int, end: int, facts: Facts) -> frozenset[str]:
     return frozenset(found)
 
 
-def _word_names(text, words: Words, spans, facts: Facts, chinese: list[tuple[int, str]]) -> frozenset[str]:
-    """The words around a number that labels of the evidence have as names."""
-    first, start, end, last = spans
+def _places(reading: Reading, clause: Clause, terms: list[Term], facts: Facts) -> list[tuple[int, str]]:
+    """Where a clause has the words that labels of the evidence have as names; Chinese ones are pairs of characters."""
     vocabulary = facts.vocabulary
     if not vocabulary:
-        return frozenset()
-    found = set()
-    for word in (*words.rest_between(first, start), *words.rest_between(end, last)):
-        if word in vocabulary:
-            found.add(word)
-        elif len(word) > 3 and word[-1] in "se" and word[:-1] in vocabulary:
-            found.add(word[:-1])
-    if "total" in vocabulary:
-        for one in (*words.between(first, start), *words.between(end, last)):
-            if one.tag == "sum" and text[one.start : one.end].lower() in ("total", "合计", "总计", "总额"):
-                found.add("total")
-    if chinese:
-        for low, high in ((first, start), (end, last)):
-            found.update(name for _, name in chinese[bisect_left(chinese, (low,)) : bisect_left(chinese, (high,))])
-    return frozenset(found)
-
-
-def _places(low: str, offset: int, names: frozenset[str]) -> list[tuple[int, str]]:
-    """Where a lower-case text has each of the names, which are pairs of characters."""
-    if not names:
         return []
-    return [(i + offset, low[i : i + 2]) for i in range(len(low) - 1) if low[i : i + 2] in names]
+    start, end = clause.start, clause.end
+    rest, small = reading.words.rest, reading.small
+    found = []
+    for at, word in rest[bisect_left(rest, (start,)) : bisect_left(rest, (end,))]:
+        if word in vocabulary:
+            found.append((at, word))
+        elif len(word) > 3 and word[-1] in "se" and word[:-1] in vocabulary:
+            found.append((at, word[:-1]))
+    if "total" in vocabulary:
+        found += ((one.start, "total") for one in terms if one.tag == "sum" and small[one.start : one.end] in _TOTAL)
+    if names := facts.chinese_names:
+        found += ((i, small[i : i + 2]) for i in range(start, end - 1) if small[i : i + 2] in names)
+    found.sort()
+    return found
+
+
+_TOTAL = ("total", "合计", "总计", "总额")
+
+
+def _between(places: list[tuple[int, str]], start: int, end: int) -> list[str]:
+    """The names in text[start:end]."""
+    return [name for _, name in places[bisect_left(places, (start,)) : bisect_left(places, (end,))]]

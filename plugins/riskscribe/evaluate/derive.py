@@ -50,9 +50,8 @@ def derive(
         return None
     tags = near.tags()
     told = tags & _TAGS
-    clause_tags = {one.tag for one in sentence.terms}
     if not tags & _MOVES or not told:
-        told = told | (clause_tags & _TAGS if not told or read.unit in ("points", "bp") else set())
+        told = told | (sentence.tags & _TAGS if not told or read.unit in ("points", "bp") else set())
     wrong: Derived | None = None
     for found in _candidates(read, near, facts, pool, told, ids, sentence):
         if found.fault is None:
@@ -132,9 +131,11 @@ def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
             if "limit" in entry.meaning.qualities:
                 measures |= entry.meaning.measures
     rest = set(words.rest_between(clause.start, clause.end))
-    names = {one for one in facts.vocabulary if one in rest or one + "s" in rest}
-    low = sentence.text[clause.start : clause.end].lower()
-    names |= {one for one in facts.chinese_names if one in low}
+    rest |= {one[:-1] for one in rest if one.endswith("s")}
+    names = facts.vocabulary & rest
+    if facts.chinese_names:
+        low = lower(sentence.text[clause.start : clause.end])
+        names |= {low[i : i + 2] for i in range(len(low) - 1)} & facts.chinese_names
     names |= near.names
     best: dict[frozenset[str], tuple[int, int]] = {}
     ranked = []

@@ -185,8 +185,9 @@ PLAIN_CHARS = frozenset(
 def meaning(label: str) -> Meaning:
     """Reads a label. Cached: the same labels come with every text."""
     plain = normalise(label)
-    words = read_words(plain)
-    reads = tuple(scan(plain, words.all))
+    small = lower(plain)
+    words = read_words(small)
+    reads = tuple(scan(plain, words.all, small))
     measures, qualities, quarters, names = set(), set(), set(), set()
     previous = current = False
     for term in words.terms:
@@ -365,7 +366,10 @@ class Facts:
         """The entries of these ids, id by id; all for None."""
         if ids is None:
             return self.entries
-        return [one for name in sorted(ids) for one in self.by_id.get(name, ())]
+        found: list[Entry] = []
+        for name in sorted(ids):
+            found += self.by_id.get(name, ())
+        return found
 
     def sized(self, low: float, high: float) -> list[Entry]:
         """The entries whose size is in [low, high]."""

@@ -20,8 +20,8 @@ from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import YESTERDAY, derive
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
 from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, stem
-from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, normalise, scan
-from riskscribe.evaluate.prose import cited_ids, cut_ids, lexicon, read_words
+from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
+from riskscribe.evaluate.prose import cited_ids, lexicon, read_text
 from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.report import Report
 
@@ -83,6 +83,7 @@ _GAINS = re.compile(
     r"|盈利|收益|贡献|盈余)(?:为|了|达)?\s?$",
     re.IGNORECASE,
 )
+_WORDS_OF_SIGN = 24  # characters before a number: more than those words are long
 # what a clause must say before a fact of that role supports its number; `#` is the number
 _CUES = {
     "previous": re.compile(
@@ -255,24 +256,25 @@ def _is_level(entry: Entry) -> bool:
 def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
     if read.value == 0 or fact.value == 0 or fact.unit == "date":
         return False
-    loses = bool(_LOSES.search(near.before))
     if read.bracketed and fact.signed and fact.role == "value":
         return fact.value > 0  # an accountant's brackets are a minus, "loss of (1.2m)" too
+    head = near.before[-_WORDS_OF_SIGN:]
     if read.value < 0:  # "loses -5m" would be a gain
+        if fact.value > 0 or not fact.signed:
+            return fact.value > 0
         # of a stress "loss of -6m" is loose but plain; of anything else it says the minus twice
-        falls = not fact.id.startswith("STR-") and bool(_FALL_OF.search(near.before))
-        twice = loses or falls or (bool(_BY.search(near.before)) and _moves(near))
-        twice = twice or (_is_part(fact) and bool(_LOWERS_HERE.search(near.lead)))
-        return fact.value > 0 or (fact.signed and twice)
+        falls = not fact.id.startswith("STR-") and bool(_FALL_OF.search(head))
+        twice = falls or bool(_LOSES.search(head)) or (bool(_BY.search(head)) and _moves(near))
+        return twice or (_is_part(fact) and bool(_LOWERS_HERE.search(near.lead)))
     told = (fact.of and fact.role == "value" and _is_part(fact)) or fact.role == "diversification"
     if told and (rises := _rises(near)) is not None and rises != (fact.value > 0):
         return True
     if fact.role == "text" or not fact.signed:
         return read.sign > 0 and fact.value < 0
     if fact.value > 0:
-        negative_by_name = fact.label and _LOSS.search(fact.label)
-        return fact.role == "value" and not negative_by_name and (loses or bool(_OFFSETS.search(near.before)))
-    return read.sign > 0 or not near.says(_LOSS) or bool(_GAINS.search(near.before))
+        loses = fact.role == "value" and bool(_LOSES.search(head) or _OFFSETS.search(head))
+        return loses and not (fact.label and _LOSS.search(fact.label))  # negative by its name
+    return read.sign > 0 or not near.says(_LOSS) or bool(_GAINS.search(head))
 
 
 def _is_part(fact: Fact) -> bool:
@@ -353,14 +355,15 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
         _DIVERSIFIED.match(near.after) or _DIVERSIFIED_BEFORE.search(near.before[-16:])
     ):
         return _Fault(0, f"is before diversification: {fact}", "wrong_measure")
-    use = kind == "LIM" and fact.role == "value" and "limit" not in entry.meaning.qualities
-    gap = _DIFFERENCE.search(near.before) or (_IS.search(near.lead) and _OFF_LIMIT.match(near.after))
-    if use and fact.unit != "percent" and gap:
-        return _Fault(1, f"is no difference, as the sentence says: {fact}", "wrong_measure")
     if kind == "LIM" and fact.role == "value" and fact.unit != "percent":
+        of_limit = "limit" in entry.meaning.qualities
+        if not of_limit and (
+            _DIFFERENCE.search(near.before) or (_IS.search(near.lead) and _OFF_LIMIT.match(near.after))
+        ):
+            return _Fault(1, f"is no difference, as the sentence says: {fact}", "wrong_measure")
         limit = next((one for one in reversed(near.left) if one.tag == "qualities" and one.name == "limit"), None)
         used = bool(_USES.match(near.after.lstrip().removeprefix("is ")) or _USES.search(near.before[-12:]))
-        if "limit" in entry.meaning.qualities:
+        if of_limit:
             if used and limit is None:
                 return _Fault(0, f"is a limit, the sentence speaks of its use: {fact}", "wrong_measure")
         elif limit is not None and not used and near.limit_leads:
@@ -378,7 +381,7 @@ def _within(near: Context, entry: Entry, facts: Facts) -> bool:
     if any(one.meaning.measures & near.measures and one.fact.unit == entry.fact.unit for one in facts.entries):
         return False
     label = entry.fact.label.lower()
-    said = [one for one in near.wide[0].terms if one.tag == "measures" and one.name in near.measures]
+    said = [one for one in near.words.terms if one.tag == "measures" and one.name in near.measures]
     return bool(said) and all(near.text[one.start : one.end].lower() in label for one in said)
 
 
@@ -401,7 +404,7 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
         and not all(near.compares_with(one) for one in (other & names) - shared)
         and not (entry.names - other) & near.names_before
         and not (name_grams(entry.fact.label) - {stem(one) for one in other})
-        & grams(near.text[slice(*near.wide[1][:2])])
+        & grams(near.text[near.gap : near.span[0]])
         for other in facts.rivals.get((entry.meaning.measures, entry.fact.unit), ())
     )
 
@@ -513,7 +516,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
                 quoted.add(entry.fact.id)
         if quoted:
             named = found | {"value": one.value, "unit": "percent" if one.unit == "points" else one.unit}
-            return Number(**named, verdict="quoted", evidence=sorted(quoted, key=_natural))
+            evidence = sorted(quoted, key=_natural) if len(quoted) > 1 else [*quoted]
+            return Number(**named, verdict="quoted", evidence=evidence)
     if not facts.of_case and read.unit is not None and (labels := _in_label(read, near, facts, sentence)):
         return Number(**found, verdict="quoted", evidence=labels, reason="in the label")
     if near.cited is not None:  # else anything is allowed
@@ -668,14 +672,12 @@ def text_claims(text: str, facts: list[Fact], cited: list[str] | None = None) ->
 
 
 def _ground(text: str, facts: Facts, cited: list[str] | None, lenient: bool) -> tuple[list[Number], list[Claim]]:
-    plain, citations = cut_ids(normalise(text), facts.ids)
-    words = read_words(plain)
-    reads = scan(plain, words.all)
-    if not reads and not citations:
+    reading = read_text(text, facts.ids)
+    if not reading.reads and not reading.citations:
         return [], []
     numbers: list[Number] = []
     claims: list[Claim] = []
-    for sentence in sentences(plain, citations, reads, words, facts, cited):
+    for sentence in sentences(reading, facts, cited):
         own = [
             _judge(read, text, near, facts, sentence, lenient)
             for read, near in zip(sentence.reads, sentence.contexts, strict=True)

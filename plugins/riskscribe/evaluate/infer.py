@@ -323,7 +323,7 @@ def infer(
             return whole
     if not grid.gives(read):
         return None
-    tags = {one.tag for one in sentence.terms}
+    tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
     most = _ACCIDENTS

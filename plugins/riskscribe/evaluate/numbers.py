@@ -5,6 +5,7 @@ any amount from 6.25m to 6.35m), a word before it may move that interval (over, 
 years, ordinals and digits inside a name are found as well, so that nobody takes them for amounts.
 """
 
+import math
 import re
 import sys
 import unicodedata
@@ -302,7 +303,7 @@ class _Plain(dict):
 
 _PLAIN = _Plain()
 # between full-width digits a full-width comma does separate thousands
-_WIDE_THOUSANDS = re.compile("(?<=[０-９])，(?=[０-９]{3}(?![０-９]))")
+_WIDE_THOUSANDS = re.compile("，(?<=[０-９]，)(?=[０-９]{3}(?![０-９]))")
 
 
 def normalise(text: str) -> str:
@@ -318,15 +319,16 @@ def lower(text: str) -> str:
     return small if len(small) == len(text) else "".join(one if len(one.lower()) > 1 else one.lower() for one in text)
 
 
-def scan(text: str, words: Collection[str] | None = None) -> list[Read]:
+def scan(text: str, words: Collection[str] | None = None, small: str | None = None) -> list[Read]:
     """The numbers of a normalised text whose ids are blanked, from left to right.
 
     Args:
         text: the text.
         words: its Latin words in lower case, where the caller has read them.
+        small: the text in lower case, where the caller has it.
     """
     found: list[Read] = []
-    small = lower(text)
+    small = lower(text) if small is None else small
     words = _LATIN.findall(small) if words is None else words
     if not _CALENDAR_WORDS.isdisjoint(words) or _CALENDAR_DIGITS.search(text):
         dates = [_calendar(one) for one in _CALENDAR.finditer(text)]
@@ -348,7 +350,7 @@ def scan(text: str, words: Collection[str] | None = None) -> list[Read]:
         if match.start() < end:
             continue
         read = _read(match, text, listed, end)
-        if arabic and not text.isascii() and (joined := _compound(arabic[-1], read, text)):
+        if arabic and read.scale > 1.0 and (joined := _compound(arabic[-1], read, text)):
             read = joined
             arabic.pop()
         arabic.append(read)
@@ -399,16 +401,7 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     power = int(exponent[1:]) if exponent else 0
     if scale_word == "p" and text[match.start("scale") - 1] == " ":  # 95p is money, "95 p" is not
         scale, scale_word = 1.0, None
-    size = bounded(float(clean) * 10.0**power * scale)
-    whole, _, decimals = clean.partition(".")
-    last = 10.0 ** max(-300, power - len(decimals))
-    half = bounded(0.5 * last * scale)
-    kept = decimals.rstrip("0")
-    if kept or (decimals and not whole.strip("0")):
-        zeros = -len(kept)
-    else:
-        zeros = min(300, len(whole) - len(whole.rstrip("0"))) if whole.strip("0") else 0
-    step = bounded(10.0 ** (power + zeros) * scale)
+    size, half, step = _precision(clean, power, scale)
     unit = None
     if match.lastgroup in UNITS:
         unit = match.lastgroup
@@ -425,8 +418,7 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
         tail = _NUMBER.match(text[match.start("digits") : end])
         if tail is None or scale_word or after or match.lastgroup in UNITS:
             scale, scale_word, after, unit = 1.0, None, None, None
-            size, half = bounded(float(clean) * 10.0**power), bounded(0.5 * last)
-            step = bounded(10.0 ** (power + zeros))
+            size, half, step = _precision(clean, power, 1.0)
     closed = bool(opened and (close or text[end : end + 1] == ")"))
     end += closed and not close
     # an accountant's minus stands where an amount would; any other bracket is an aside, or holds more than the number
@@ -469,6 +461,19 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
         (begin, end), -size if sign < 0 else size, half, unit, scale, currencies, sign, tenor, ignored, kind, step,
         bound, compares, bracketed,
     )  # fmt: skip
+
+
+def _precision(clean: str, power: int, scale: float) -> tuple[float, float, float]:
+    """The size of a number, half a unit of its last digit, and a unit of the last that is not zero."""
+    whole, _, decimals = clean.partition(".")
+    kept = decimals.rstrip("0")
+    if kept or (decimals and not whole.strip("0")):
+        zeros = -len(kept)
+    else:
+        zeros = min(300, len(whole) - len(whole.rstrip("0"))) if whole.strip("0") else 0
+    last = power - len(decimals)
+    found = float(clean) * 10.0**power * scale, 0.5 * 10.0 ** max(-300, last) * scale, 10.0 ** (power + zeros) * scale
+    return found if max(found) < math.inf else tuple(map(bounded, found))
 
 
 _SIGNS = {"+": 1, "-": -1}

@@ -1,4 +1,4 @@
-"""What stands around the numbers of a text: citations, sentences, and words that say what a number is about.
+"""A text read once: its citations, its numbers, and the words that say what a number is about.
 
 The words are data: lexicon.yaml holds them in both languages.
 """
@@ -6,12 +6,12 @@ The words are data: lexicon.yaml holds them in both languages.
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from riskscribe.case import ID_PATTERN
-from riskscribe.evaluate.numbers import Read, lower, normalise
+from riskscribe.evaluate.numbers import Read, lower, normalise, scan
 from riskscribe.files import read_yaml
 
 _BRACKETS = re.compile(r"\[([^\[\]]{1,400})\]")
@@ -20,14 +20,20 @@ _ID_SHAPE = re.compile(rf"{ID_PATTERN}|[A-Z]{{2,6}}-(?=[A-Z]*[0-9])[A-Z0-9]{{1,1
 _BARE_ID = re.compile(r"[A-Za-z]{1,6}[-_#]?[0-9]{1,5}[A-Za-z]?|[A-Za-z]{2,6}-[A-Za-z0-9]{1,10}")
 _BETWEEN_IDS = re.compile(r"[\s,，;；、&]+")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
-_CLAUSE_END = re.compile(r"[。！？!?;；\n]|\.(?=\s|$)")
+_CODE = re.compile(r"[A-Za-z]+[0-9_.:-][A-Za-z0-9_.:-]*")  # a token of more than letters
+# patterns begin with one set of characters where they can: `re` skips the rest of a text by it
+_CLAUSE_END = re.compile(r"[.。！？!?;；\n](?:(?<!\.)|(?=\s|$))")
 # full stops that end no sentence
 _ABBREVIATION = re.compile(
     r"(?:\b(?:approx|ca|c|vs|no|nr|inc|ltd|corp|co|u\.s|u\.k|e\.g|i\.e|cf|est|mr|mrs|dr|st|jan|feb|mar|apr|jun|jul|aug"
     r"|sept?|oct|nov|dec))$",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"(?:pv|cs|dv|spread)01|cet1|[a-z]+(?:&[a-z]+)?|[\u4e00-\u9fff]", re.IGNORECASE)
+# of a text in lower case, where ı, ſ and İ are left
+_WORD = re.compile(
+    "[a-zıſİ\u4e00-\u9fff](?:(?<=[a-zıſİ])"
+    "(?:(?:(?<=[pd])v|(?<=c)s|(?<=s)pread)01|(?<=c)et1|[a-zıſİ]*(?:&[a-zıſİ]+)?)|)"
+)
 
 
 class Term(NamedTuple):
@@ -68,7 +74,7 @@ _TABLES = ("loose", "rates", "quotients", "differences")  # these relate measure
 
 @cache
 def _phrases() -> tuple[dict[str, list], dict[str, list]]:
-    """First word (first character in Chinese) -> its phrases, the longest first, with their tags."""
+    """First word (first character in Chinese) -> its phrases, the longest first, with length and tags."""
     tags: dict[str, list[tuple[str, str]]] = {}
     for group, entries in lexicon().items():
         if group in _TABLES:
@@ -81,21 +87,16 @@ def _phrases() -> tuple[dict[str, list], dict[str, list]]:
     chinese: dict[str, list] = {}
     for phrase, found in tags.items():
         if phrase.isascii():
-            words = tuple(singular(one[0]) for one in _matches(phrase.lower()))
-            latin.setdefault(words[0], []).append((words, tuple(found)))
+            words = [singular(one) for one in _WORD.findall(phrase.lower())]
+            latin.setdefault(words[0], []).append((words, len(words), found))
         else:
-            chinese.setdefault(phrase[0], []).append((phrase.lower(), tuple(found)))
+            chinese.setdefault(phrase[0], []).append((phrase.lower(), len(phrase.lower()), found))
     for table in (latin, chinese):
         for phrases in table.values():
-            phrases.sort(key=lambda one: -len(one[0]))
+            phrases.sort(key=lambda one: -one[1])
     return latin, chinese
 
 
-def _matches(text: str) -> list[re.Match]:
-    return list(_WORD.finditer(text))
-
-
-@cache
 def singular(word: str) -> str:
     """A word without its plural s."""
     if len(word) > 4 and word.endswith("ies"):
@@ -105,41 +106,43 @@ def singular(word: str) -> str:
     return word
 
 
-def read_words(text: str) -> Words:
-    """The words of a normalised text whose ids are blanked."""
+@cache
+def _known(word: str) -> tuple[str, list]:
+    """A word without its plural s, and the phrases that begin with it."""
     latin, chinese = _phrases()
-    small = lower(text)
-    found = [(one.start(), one.end(), one[0]) for one in _WORD.finditer(small)]
-    singulars = [singular(one[2]) for one in found]
+    if word > "一":
+        return word, chinese.get(word, [])
+    return singular(word), latin.get(singular(word), [])
+
+
+def read_words(small: str) -> Words:
+    """The words of a text, normalised, ids blanked, in lower case."""
+    found = [*_WORD.finditer(small)]
+    words = [one[0] for one in found]
+    known = [*map(_known, words)]
     terms: list[Term] = []
     rest: list[tuple[int, str]] = []
-    i, count = 0, len(found)
-    while i < count:
-        start, end, word = found[i]
-        if word > "一":
-            for phrase, tags in chinese.get(word, ()):
-                if small.startswith(phrase, start):
-                    end = start + len(phrase)
-                    terms += [Term(start, end, tag, name) for tag, name in tags]
-                    break
-            else:
-                rest.append((start, word))
-            i += 1
-            while i < count and found[i][0] < end:
-                i += 1
+    end = 0  # of the last phrase
+    for i, (word, phrases) in enumerate(known):
+        start = found[i].start()
+        if start < end:
             continue
-        word = singulars[i]
-        for phrase, tags in latin.get(word, ()):
-            size = len(phrase)
-            if size == 1 or (tuple(singulars[i : i + size]) == phrase and found[i + size - 1][1] - start <= 12 * size):
-                end = found[i + size - 1][1]
-                terms += [Term(start, end, tag, name) for tag, name in tags]
-                i += size
-                break
+        for phrase, size, tags in phrases:
+            if word > "一":
+                if not small.startswith(phrase, start):
+                    continue
+                end = start + size
+            else:
+                stop = found[i + size - 1].end() if i + size <= len(found) else start
+                if size > 1 and (stop - start > 12 * size or [one[0] for one in known[i : i + size]] != phrase):
+                    continue
+                end = stop
+            for tag, name in tags:
+                terms.append(Term(start, end, tag, name))
+            break
         else:
             rest.append((start, word))
-            i += 1
-    return Words(terms, rest, frozenset(one[2] for one in found))
+    return Words(terms, rest, frozenset(words))
 
 
 class Citation(NamedTuple):
@@ -167,8 +170,11 @@ def cited_ids(text: str, known: Iterable[str] = ()) -> list[str]:
         known: the ids of the evidence; whatever has an id's shape counts as well, so that invented ids are found.
     """
     plain = normalise(text)
-    citations, _ = _in_brackets(plain, frozenset(known))
-    return list(dict.fromkeys([name for one in citations for name in one.ids] + _ID.findall(plain)))
+    return _named(plain, _in_brackets(plain, frozenset(known))[0])
+
+
+def _named(text: str, citations: list[Citation]) -> list[str]:
+    return list(dict.fromkeys([name for one in citations for name in one.ids] + _ID.findall(text)))
 
 
 def _in_brackets(text: str, known: frozenset[str]) -> tuple[list[Citation], list[tuple[int, int]]]:
@@ -176,7 +182,11 @@ def _in_brackets(text: str, known: frozenset[str]) -> tuple[list[Citation], list
     citations, whole = [], []
     for match in _BRACKETS.finditer(text) if "[" in text else ():
         content = match[1]
-        names = [content] if content in known else [one for one in _BETWEEN_IDS.split(content) if one]
+        if content in known:
+            citations.append(Citation(*match.span(), (content,)))
+            whole.append(match.span())
+            continue
+        names = [one for one in _BETWEEN_IDS.split(content) if one]
         ids = tuple(one for one in names if one in known or _ID_SHAPE.fullmatch(one))
         if not ids and names and all(_BARE_ID.fullmatch(one) for one in names):
             ids = tuple(names)  # nothing but what looks like an id: an id that is no evidence
@@ -187,10 +197,12 @@ def _in_brackets(text: str, known: frozenset[str]) -> tuple[list[Citation], list
     return citations, whole
 
 
-def cut_ids(text: str, known: frozenset[str]) -> tuple[str, list[Citation]]:
+def _cut_ids(text: str, known: frozenset[str]) -> tuple[str, list[Citation]]:
     """The text with every id blanked, so that its digits are no numbers, and the citations in brackets."""
-    citations, cuts = _in_brackets(text, known)
-    for match in _TOKEN.finditer(text):
+    citations, whole = _in_brackets(text, known)
+    text = _blank(text, whole)
+    cuts = []
+    for match in (_TOKEN if _has_words(known) else _CODE).finditer(text):
         token = match[0]
         if not token.isalpha():
             token = token.rstrip(".:-_")
@@ -198,14 +210,51 @@ def cut_ids(text: str, known: frozenset[str]) -> tuple[str, list[Citation]]:
                 cuts.append((match.start(), match.start() + len(token)))
         elif len(token) > 1 and token in known and not token.islower():
             cuts.append(match.span())
-    if not cuts:
-        return text, citations
+    return _blank(text, cuts), citations
+
+
+@lru_cache(maxsize=1024)
+def _has_words(ids: frozenset[str]) -> bool:
+    """Whether an id is letters alone, and must be looked for among the words."""
+    return any(one.isalpha() and not one.islower() for one in ids)
+
+
+def _blank(text: str, spans: list[tuple[int, int]]) -> str:
+    if not spans:
+        return text
     pieces, at = [], 0
-    for start, end in sorted(cuts):
-        if start >= at:
-            pieces += [text[at:start], " " * (end - start)]
-            at = end
-    return "".join([*pieces, text[at:]]), citations
+    for start, end in spans:
+        pieces += [text[at:start], " " * (end - start)]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+class Reading(NamedTuple):
+    """A text read once, for every part that asks what it says.
+
+    `text` is normalised; `plain` is the same with ids blanked, `small` that in lower case.
+    """
+
+    text: str
+    plain: str
+    small: str
+    citations: list[Citation]
+    words: Words
+    reads: list[Read]
+
+    @property
+    def cited(self) -> list[str]:
+        """The evidence ids it names, in brackets or not, each once."""
+        return _named(self.text, self.citations)
+
+
+def read_text(text: str, known: frozenset[str]) -> Reading:
+    """Citations, words and numbers of a text, where `known` are the ids of the evidence."""
+    text = normalise(text)
+    plain, citations = _cut_ids(text, known)
+    small = lower(plain)
+    words = read_words(small)
+    return Reading(text, plain, small, citations, words, scan(plain, words.all, small))
 
 
 def clauses(text: str, citations: list[Citation], reads: list[Read]) -> list[Clause]:
@@ -218,7 +267,8 @@ def clauses(text: str, citations: list[Citation], reads: list[Read]) -> list[Cla
         if match[0] == "." and _ABBREVIATION.search(text, max(0, match.start() - 5), match.start()):
             continue
         ends.append(match.end())
-    ends.append(len(text))
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
     found: list[Clause] = []
     next_read = next_citation = 0
     start = 0
@@ -245,6 +295,8 @@ _JOINED = re.compile(r"(?:[\s,，、和及与&]|and){0,9}")
 
 def groups(clause: Clause, text: str) -> list[Citation]:
     """The citations of a clause, neighbours ("[LIM-1], [VAR-2]") as one."""
+    if len(clause.citations) < 2:
+        return clause.citations
     found: list[Citation] = []
     for one in clause.citations:
         if found and _JOINED.fullmatch(text, found[-1].end, one.start):
@@ -262,7 +314,6 @@ def beside(read: Read, grouped: list[Citation], leads: bool, text: str) -> froze
     if not grouped:
         return None
     at = bisect_left(grouped, (read.span[0],))
-    chosen = grouped[at : at + 1] or grouped[at - 1 : at]
     if leads and at and not _COMMA.search(text, grouped[at - 1].end, read.span[0]):
-        chosen = grouped[at - 1 : at + 1]
-    return frozenset(name for one in chosen for name in one.ids)
+        return frozenset(name for one in grouped[at - 1 : at + 1] for name in one.ids)
+    return frozenset((grouped[at] if at < len(grouped) else grouped[-1]).ids)
