@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from riskscribe.evaluate.context import Sentence
-from riskscribe.evaluate.facts import Entry, Facts, when
+from riskscribe.evaluate.facts import Entry, Facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
 from riskscribe.evaluate.prose import Term, lower
 
@@ -128,7 +128,7 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
             continue
         old, new = ([other for other in facts.by_id[name] if other.fact.role == "value"] for name in one.evidence)
-        if len(old) != 1 or len(new) != 1 or when(old[0])[0] >= when(new[0])[0]:
+        if len(old) != 1 or len(new) != 1 or old[0].when[0] >= new[0].when[0]:
             continue
         if not facts.of_case and not any(other is new[0] for other in facts.series(old[0])):
             continue
@@ -160,8 +160,10 @@ def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry 
     read = sentence.reads[i]
     found = [
         one for name in number.evidence for one in facts.by_id.get(name, ())
-        if read.states(one.size, one.fact.exact, facts.of_case) and one.fact.role != "text"
+        if one.fact.role != "text" and read.states(one.size, one.fact.exact, facts.of_case)
     ]  # fmt: skip
+    if len(found) < 2:
+        return found[0] if found else None
     earlier = facts.of_case and sentence.contexts[i].told_earlier
     return min(
         found,
@@ -171,7 +173,6 @@ def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry 
             one.fact.role,
             one.fact.id,
         ),
-        default=None,
     )
 
 
@@ -247,10 +248,10 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
         ):
             continue
         series = facts.series(entry)
-        earlier = [one for one in series if when(one)[0] < when(entry)[0]]
+        earlier = [one for one in series if one.when[0] < entry.when[0]]
         if not earlier or entry.fact.value < 0 or earlier[-1].fact.value < 0 or earlier[-1].size == entry.size:
             continue
-        if len(earlier) > 1 and when(earlier[-1])[0] == when(earlier[-2])[0]:
+        if len(earlier) > 1 and earlier[-1].when[0] == earlier[-2].when[0]:
             continue
         rising = entry.size > earlier[-1].size
         reason = f"{_told(earlier[-1])} to {_told(entry)} is {'up' if rising else 'down'}, not {move.tag}"
@@ -409,6 +410,8 @@ def _stresses(text: str, sentence: Sentence, numbers, facts: Facts):
     """Whether the stress that prose calls the worst or the mildest of all is; a component speaks of its own stress."""
     plain = sentence.text
     if _SUPERLATIVES.isdisjoint(sentence.words.all) and "最" not in plain:
+        return
+    if not _WORST.search(plain, sentence.clause.start, sentence.clause.end):
         return
     for at, group in enumerate(sentence.grouped):
         cited = [one for name in group.ids for one in facts.by_id.get(name, ()) if one.fact.role == "value"]

@@ -77,6 +77,7 @@ _FROM = re.compile(
     r"(?:\s|about|around|roughly|nearly|some|大?约|近|逾|超|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
     re.IGNORECASE,
 )
+_FROM_WORDS = frozenset(("from", "after", "versus", "vs", "against", "compared", "than", *"由从较比"))
 # behind the number, or behind its citation
 _OF_DAY = re.compile(
     r"[\s,]*(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))"
@@ -102,6 +103,7 @@ class Context:
     """What stands around one number."""
 
     __slots__ = (
+        "_earlier",
         "_region",
         "_said",
         "after",
@@ -127,7 +129,6 @@ class Context:
         "quarters",
         "region_source",
         "right",
-        "sentence_ids",
         "span",
         "tail",
         "text",
@@ -162,7 +163,10 @@ class Context:
     @property
     def told_earlier(self) -> bool:
         """Whether the words beside the number make it the earlier one: "from 5m", "yesterday's 5m", "昨日为5万"."""
-        return self.previous or bool(_FROM.search(self.before[-40:]) or _OF_DAY.match(self.after))
+        if self._earlier is None:
+            told = not self.words.all.isdisjoint(_FROM_WORDS) and _FROM.search(self.before[-40:])
+            self._earlier = self.previous or bool(told or _OF_DAY.match(self.after))
+        return self._earlier
 
     @property
     def told_past(self) -> bool:
@@ -209,8 +213,9 @@ class Context:
         if self.cited is None:
             return facts.entries
         found = [*facts.everywhere, *facts.cited(self.cited)]
-        # the horizon of the line cited itself goes before that of another
-        if beside := {one.order: one for name in self.cited for one in facts.beside.get(name, ())}:
+        if not facts.beside.keys().isdisjoint(self.cited):
+            # the horizon of the line cited itself goes before that of another
+            beside = {one.order: one for name in self.cited for one in facts.beside.get(name, ())}
             own = {one.fact.role for one in found if one.fact.id in self.cited} if facts.of_case else ()
             found += (one for one in beside.values() if one.fact.role not in own and one.fact.id not in self.cited)
         return found
@@ -305,13 +310,12 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
         near = Context()
         start, end = near.span = read.span
         near.text, near.words = text, words
-        near._said = None
+        near._said = near._earlier = None
         near.before = text[max(clause.start, start - _NEARBY) : start]
         near.after = text[end : min(clause.end, end + _NEARBY)]
         near.cited = beside(read, grouped, leads, text)
         if near.cited is None:
             near.cited = rests_on
-        near.sentence_ids = known
         near.all_qualities = all_qualities
         first, last = bounds[i]
         near.lead, near.tail = text[first:start], text[end:last]
@@ -347,7 +351,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
             near.horizon = next((horizons[j] for j in near_by if j in horizons), None)
             near.confidence = next((confidences[j] for j in near_by if j in confidences), None)
         near.quarters = quarters - {""}
-        near.previous = any(_is_told_of(text, one, start) for one in strong)
+        near.previous = bool(strong) and any(_is_told_of(text, one, start) for one in strong)
         near.may_be_previous = bool(strong) or weak
         if before and not near.may_be_previous and not before.may_be_previous:
             near.years = near.years or before.years

@@ -10,7 +10,7 @@ from itertools import combinations, permutations
 from typing import NamedTuple
 
 from riskscribe.evaluate.context import Context, Sentence
-from riskscribe.evaluate.facts import Entry, Facts, when
+from riskscribe.evaluate.facts import Entry, Facts
 from riskscribe.evaluate.numbers import MONEY, Read, lower
 from riskscribe.evaluate.prose import lexicon
 
@@ -103,7 +103,7 @@ def _quoted(facts: Facts, sentence: Sentence) -> list[Entry]:
     for read in sentence.reads:
         if read.kind or read.ignored or read.value == 0:
             continue
-        for one in facts.sized(read.low, read.high):
+        for one in facts.sized(*read.interval()):
             unit = one.fact.unit
             if (read.unit == unit or (read.unit in (None, "money") and unit in (None, "money"))) and read.states(
                 one.size
@@ -141,10 +141,7 @@ def _named(facts: Facts, near: Context, sentence: Sentence) -> list[Entry]:
     ranked = []
     for entry in facts.entries:
         said = entry.meaning
-        if said.measures:
-            if not said.measures & measures and not (entry.names & names):
-                continue
-        elif not entry.names & names:
+        if entry.names.isdisjoint(names) and said.measures.isdisjoint(measures):
             continue
         own = entry.names - {"total"}
         rank = (len(own & names), -len(own - names))
@@ -290,6 +287,8 @@ def _changes(
     """Differences and percent changes of one line between two times."""
     plain = len(pool) == 2 and ids is not None
     for one, two in combinations(pool, 2):
+        if not _may_change(read, one, two, relative):
+            continue
         if not _comparable(one, two) or (not relative and not _fits(read, one)):
             continue
         if not _same_line(one, two, facts):
@@ -300,8 +299,8 @@ def _changes(
             continue
         if facts.of_case and not _is_of_day(one, two, near):
             continue
-        earlier, later = sorted((one, two), key=when)
-        ordered = when(earlier)[0] != when(later)[0]
+        earlier, later = sorted((one, two), key=lambda entry: entry.when)
+        ordered = earlier.when[0] != later.when[0]
         if ids is None and not _consecutive(earlier, later, near, facts):
             continue
         if near.years and later.meaning.years and not (later.meaning.years | earlier.meaning.years) & near.years:
@@ -330,6 +329,17 @@ def _changes(
                 yield Derived(what, evidence, told)
             else:
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
+
+
+def _may_change(read: Read, one: Entry, two: Entry, relative: bool) -> bool:
+    """Whether the change between two values, either way, is of the size told: of most pairs it is not."""
+    a, b = one.fact.value, two.fact.value
+    gap = abs(a - b)
+    if relative:
+        return any(base and read.states(100.0 * gap / abs(base)) for base in (a, b))
+    if read.unit == "bp" and one.fact.unit == "percent":
+        gap *= 100.0
+    return read.states(gap)
 
 
 YESTERDAY = re.compile(r"\byesterday|\b(?:day before|previous day|prior day)\b|昨|前一日|上日", re.IGNORECASE)
@@ -361,7 +371,7 @@ def _consecutive(earlier: Entry, later: Entry, near: Context, facts: Facts) -> b
     """Whether nothing of the line lies between two times, or the sentence names the earlier one."""
     if earlier.meaning.years & near.years:
         return True
-    series = [one for one in facts.series(later) if when(earlier)[0] < when(one)[0] < when(later)[0]]
+    series = [one for one in facts.series(later) if earlier.when[0] < one.when[0] < later.when[0]]
     return not series
 
 
@@ -370,13 +380,15 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
     quotients = [(set(_QUOTIENTS[one])) for one in near.measures if one in _QUOTIENTS]
     amounts = [one for one in pool if one.fact.unit in (None, "count") or one.fact.unit in MONEY]
     for one, two in permutations(amounts, 2):
-        if not two.fact.value or not _comparable(one, two) or not same_time(one, two):
+        if not two.fact.value:
             continue
-        if facts.of_case and one.fact.id == two.fact.id:
-            continue  # the use of a limit and the share of a component are facts; soft by use is nothing
         share = 100.0 * _told(one) / _told(two)
         if not read.states(abs(share)) or (read.sign < 0 < share):
             continue
+        if not _comparable(one, two) or not same_time(one, two):
+            continue
+        if facts.of_case and one.fact.id == two.fact.id:
+            continue  # the use of a limit and the share of a component are facts; soft by use is nothing
         if share > 100.5 and not quotients and "limit" not in two.meaning.qualities and not facts.of_case:
             continue  # a part is no larger than the whole
         if near.years and one.meaning.years and not one.meaning.years & near.years:
@@ -452,15 +464,17 @@ def _named_after(one: Entry, two: Entry, sentence: Sentence) -> bool:
 def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence) -> Iterator[Derived]:
     """How many times one amount is another."""
     for one, two in permutations(pool, 2):
-        if not two.fact.value or not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
+        if not two.fact.value:
             continue
         multiple = _told(one) / _told(two)
         if not read.states(abs(multiple)) or (read.sign < 0 < multiple):
             continue
+        if not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
+            continue
         if _named_after(one, two, sentence):
             continue
         line = _same_line(one, two, facts)
-        if line and when(one)[0] < when(two)[0]:
+        if line and one.when[0] < two.when[0]:
             continue  # "twice last year's" is the later of the earlier
         quotient = any(
             parts[0] in one.meaning.measures and parts[1] in two.meaning.measures
@@ -481,12 +495,12 @@ def _gaps(
     """Differences of two lines of the same time: headroom, excess, gap, a profit of its parts."""
     wanted = [_DIFFERENCES[one] for one in near.measures if one in _DIFFERENCES]
     for one, two in combinations(pool, 2):
-        if not _comparable(one, two) or not _fits(read, one) or not _fits(read, two):
-            continue
         gap = _told(one) - _told(two)
         if read.unit == "bp" and one.fact.unit == "percent":
             gap *= 100.0
         if not read.states(abs(gap)) and not (facts.of_case and read.states(abs(one.size - two.size))):
+            continue
+        if not _comparable(one, two) or not _fits(read, one) or not _fits(read, two):
             continue
         direction = direction_of((), near)
         if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
@@ -613,7 +627,7 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         said = {one.name for one in sentence.terms if one.tag == "measures"}
         some = [one for one in pool if (one.names & near.names or one.meaning.measures & said) and _fits(read, one)]
         if not near.years:  # of several times the latest is meant
-            some = [one for one in some if all(when(other)[0] <= when(one)[0] for other in facts.series(one))]
+            some = [one for one in some if all(other.when[0] <= one.when[0] for other in facts.series(one))]
         else:
             some = [one for one in some if not one.meaning.years or one.meaning.years & near.years]
         alike = all(_comparable(some[0], one) and same_time(some[0], one) for one in some[1:])

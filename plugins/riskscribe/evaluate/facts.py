@@ -288,6 +288,7 @@ class Entry(NamedTuple):
     digits: float  # where its digits are in a decade: of 1.2, 12 and 120 the same
     meaning: Meaning
     names: frozenset[str]
+    when: tuple  # its time, to compare it with others of its line
 
 
 class Facts:
@@ -336,7 +337,7 @@ class Facts:
         for one in entries:
             lines.setdefault(self._line(one), []).append(one)
         for found in lines.values():
-            found.sort(key=when)
+            found.sort(key=lambda one: one.when)
         return lines
 
     def _line(self, entry: Entry) -> tuple:
@@ -349,7 +350,7 @@ class Facts:
     def is_latest(self, entry: Entry) -> bool:
         """Whether the evidence has an earlier value of the same line and no later one."""
         found = self.series(entry)
-        return len(found) > 1 and when(found[0])[0] < when(entry)[0] == when(found[-1])[0]
+        return len(found) > 1 and found[0].when[0] < entry.when[0] == found[-1].when[0]
 
     def names_like(self, evidence_id: str) -> frozenset[str]:
         """The names of all evidence of the same kind as this id."""
@@ -388,7 +389,8 @@ def entry_of(order: int, fact: Fact, of_case: bool) -> Entry:
     said = _EMPTY if fact.role == "text" or (fact.exact and of_case) else meaning(fact.label)
     size = abs(fact.value)
     digits = math.log10(size) % 1.0 if size else 0.0
-    return Entry(order, fact, size, digits, said, frozenset(map(lower, fact.about)) if of_case else said.names)
+    names = frozenset(map(lower, fact.about)) if of_case else said.names
+    return Entry(order, fact, size, digits, said, names, _when(fact, said))
 
 
 def _longest_first(names: Iterable[str]) -> tuple[str, ...]:
@@ -398,13 +400,12 @@ def _longest_first(names: Iterable[str]) -> tuple[str, ...]:
 _EMPTY = Meaning()
 
 
-def when(entry: Entry) -> tuple:
-    """The time of an entry, to compare it with others of its line."""
-    said, role = entry.meaning, entry.fact.role
+def _when(fact: Fact, said: Meaning) -> tuple:
+    """The time of a fact, to compare it with others of its line."""
     year = max(said.years, default=0)
     if not said.years:  # beside years and quarters a label without any is of now
         year = -1 if said.previous else 9999 if said.current and not said.quarters else 0
-    return (year, max(said.quarters, default=""), max(said.dates, default=0.0), role != "previous"), entry.fact.id
+    return (year, max(said.quarters, default=""), max(said.dates, default=0.0), fact.role != "previous"), fact.id
 
 
 def is_time(entry: Entry) -> bool:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from riskscribe.case import Case
 from riskscribe.errors import InputError
@@ -21,7 +21,7 @@ from riskscribe.evaluate.derive import YESTERDAY, derive
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
 from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, stem
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
-from riskscribe.evaluate.prose import cited_ids, lexicon, read_text
+from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, read_text
 from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.report import Report
 
@@ -59,7 +59,7 @@ class Number(BaseModel):
     value: float
     unit: str | None = None
     verdict: Literal["quoted", "derived", "unsupported", "ignored"]
-    evidence: list[str] = []
+    evidence: list[str] = Field(default_factory=list)
     operation: str | None = None
     reason: str | None = None
     fault: FaultKind | None = None
@@ -672,7 +672,12 @@ def text_claims(text: str, facts: list[Fact], cited: list[str] | None = None) ->
 
 
 def _ground(text: str, facts: Facts, cited: list[str] | None, lenient: bool) -> tuple[list[Number], list[Claim]]:
-    reading = read_text(text, facts.ids)
+    return _judge_all(read_text(text, facts.ids), text, facts, cited, lenient)
+
+
+def _judge_all(
+    reading: Reading, text: str, facts: Facts, cited: list[str] | None, lenient: bool
+) -> tuple[list[Number], list[Claim]]:
     if not reading.reads and not reading.citations:
         return [], []
     numbers: list[Number] = []
@@ -714,26 +719,36 @@ def _restate(own: list[Number], sentence: Sentence) -> None:
                 break
 
 
-def read_report(case: Case, report: Report) -> tuple[list[tuple[str, Number]], list[tuple[str, Claim]]]:
-    """Every number of a report's prose and every stated utilisation, and every comparison, with the path of its field.
+class ReadReport(NamedTuple):
+    """A report read once; everything with the path of its field."""
+
+    numbers: list[tuple[str, Number]]  # of the prose, and every stated utilisation
+    claims: list[tuple[str, Claim]]
+    prose: list[tuple[str, Reading]]
+
+
+def read_report(case: Case, report: Report) -> ReadReport:
+    """Read and judge every number and comparison of a report.
 
     The ids in brackets beside a number decide; a clause without any rests on the evidence list of its object.
     """
     facts = facts_of(case)
-    numbers, claims = [], []
+    numbers, claims, prose = [], [], []
     for path, text, evidence in report.prose():
-        found, compared = _ground(text, facts, evidence or None, lenient=False)
+        reading = read_text(text, facts.ids)
+        found, compared = _judge_all(reading, text, facts, evidence or None, lenient=False)
         numbers += [(path, one) for one in found]
         claims += [(path, one) for one in compared]
+        prose.append((path, reading))
     for i, breach in enumerate(report.limit_breaches):
         stated = ground_text(f"{breach.utilisation_pct!r}%", facts.use_of(breach.limit_id), [breach.limit_id])
         numbers += [(f"limit_breaches.{i}.utilisation_pct", one) for one in stated]
-    return numbers, claims
+    return ReadReport(numbers, claims, prose)
 
 
 def ground_report(case: Case, report: Report) -> list[tuple[str, Number]]:
     """The numbers of `read_report`."""
-    return read_report(case, report)[0]
+    return read_report(case, report).numbers
 
 
 def ground_batch(rows: Iterable[tuple[str, Any]], *, lenient: bool = False) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, same_time
-from riskscribe.evaluate.facts import PLAIN_CHARS, PLAIN_WORDS, Entry, Facts, when
+from riskscribe.evaluate.facts import PLAIN_CHARS, PLAIN_WORDS, Entry, Facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import lexicon, lower, read_words
 
@@ -93,6 +93,7 @@ class Grid:
     def __init__(self, facts: Facts):
         entries = [one for one in facts.entries if is_operand(one)][:_MOST]
         self.entries = entries
+        self.ids = [one.fact.id for one in entries]
         self.orders = np.array([one.order for one in entries])
         self.grams = [
             grams(one.fact.label) | initials(one.fact.label) | {f"={name}" for name in one.meaning.measures}
@@ -120,10 +121,10 @@ class Grid:
         for i, one in enumerate(entries):
             found = facts.series(one)
             if len(found) > 1:
-                self.late[i] = when(found[-1])[0] > when(one)[0]
+                self.late[i] = found[-1].when[0] > one.when[0]
                 for other in found:
                     j = rank.get(other.order)
-                    if j is not None and when(one)[0] < when(other)[0]:
+                    if j is not None and one.when[0] < other.when[0]:
                         line[i, j] = True  # i is the earlier of a line
         apart = like & ~line & ~line.T
         same = apart & together[np.ix_(keys, keys)]
@@ -156,9 +157,10 @@ class Grid:
         times = {"bp": 100.0, **_A_YEAR}.get(read.unit, 1.0)
         name = {"percent": "percent", "points": "points", "bp": "points", "index": "points", "ratio": "ratio"}
         sizes = self.sizes["ratio" if read.unit in DURATIONS else name.get(read.unit, "amount")]
-        slack = 1e-9 * max(1.0, read.high)
-        at = bisect_left(sizes, (read.low - slack) / times)
-        return at < len(sizes) and bool(sizes[at] <= (read.high + slack) / times)
+        low, high = read.interval()
+        slack = 1e-9 * max(1.0, high)
+        at = sizes.searchsorted((low - slack) / times)
+        return at < len(sizes) and bool(sizes[at] <= (high + slack) / times)
 
 
 def grid_of(facts: Facts) -> Grid:
@@ -222,7 +224,7 @@ def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid):
     for other in sentence.reads:
         if other.kind or other.ignored or not other.value or other.span == near.span:
             continue
-        for one in facts.sized(other.low, other.high):
+        for one in facts.sized(*other.interval()):
             unit = one.fact.unit
             if other.unit == unit or (other.unit in (None, "money") and unit in (None, "money")):
                 scores[grid.orders == one.order] += 2.0
@@ -278,7 +280,7 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         pairs = same_amounts | grid.line_amounts | grid.line_amounts.T if cited else same_amounts
         found.append(_Operation("ratio", _A_YEAR[unit] * grid.share, pairs, cited or bool(_COVER.search(clause))))
     elif unit is None or unit in MONEY or unit == "count":
-        fits = np.array([has_currency(read, one) for one in grid.entries])
+        fits = np.array([not read.currencies or has_currency(read, one) for one in grid.entries])
         pair = fits[:, None] & fits[None, :]
         net = bool(_NET.search(clause) or tags & {"profit", "loss"})
         found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
@@ -316,10 +318,12 @@ def infer(
     grid = grid_of(facts)
     if len(grid.entries) < 2:
         return None
-    chosen = None
+    cited: list[int] = []
     if ids is not None:
-        chosen = np.array([one.fact.id in ids for one in grid.entries])
-        if whole := _of_all(read, [grid.entries[i] for i in np.flatnonzero(chosen)]):
+        cited = [i for i, one in enumerate(grid.ids) if one in ids]
+        if len(cited) < 2:
+            return None
+        if whole := _of_all(read, [grid.entries[i] for i in cited]):
             return whole
     if not grid.gives(read):
         return None
@@ -327,16 +331,17 @@ def infer(
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
     most = _ACCIDENTS
-    if chosen is not None:
-        most = _OF_TWO if chosen.sum() == 2 else most
-        both = chosen[:, None] & chosen[None, :]
+    if cited:
+        most = _OF_TWO if len(cited) == 2 else most
+        both = np.zeros_like(grid.upper)
+        both[np.ix_(cited, cited)] = True
         operations = [one._replace(allowed=one.allowed & both) for one in operations]
-    low, high = read.low, read.high
+    low, high = read.interval()
     hits = []
     for one in operations:
         sizes = np.abs(one.values)
         hit = one.allowed & (sizes >= low) & (sizes <= high)
-        if hit.any():
+        if np.count_nonzero(hit):
             hits.append((one, hit))
     if not hits:
         return None

@@ -141,6 +141,7 @@ _MONTH = (
     r"|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _CALENDAR = re.compile(
+    r"(?=[0-9]|(?<![A-Za-z])[jfmasondqhc])(?:"  # how anything below begins: most places are passed over by it
     r"(?<![0-9.])(?P<part>(?:(?:19|20)[0-9]{2}年)?[0-9]{1,2}月?\s?[-—~至]\s?[0-9]{1,2}月(?:份)?(?![0-9]))"
     r"|(?<![0-9])(?P<y1>(?:19|20)[0-9]{2})\s?[-/年.]\s?(?P<m1>[0-9]{1,2})\s?[-/月.]\s?(?P<d1>[0-9]{1,2})(?:日|(?![0-9]))"
     r"|(?<![0-9.])(?P<d9>[0-3]?[0-9])[./](?P<m9>[01]?[0-9])[./](?P<y9>(?:19|20)[0-9]{2})(?![0-9.])"
@@ -152,7 +153,7 @@ _CALENDAR = re.compile(
     r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)?"
     r"|(?P<period>(?<![A-Za-z0-9.,])(?:(?:[1-4]Q|Q[1-4]|[12]H|H[12]|(?<!_)[FC]Y)(?:\s?['’]?(?:20)?[0-9]{2})?|9M\s?['’]?(?:20)?[0-9]{2})(?![0-9A-Za-z%]|\.[0-9]))"
     r"|(?<![0-9])(?P<y8>(?:19|20)[0-9]{2})(?:[/-](?P<span>[0-9]{2})(?![0-9%])|(?P<nian>年度?))"
-    r"|(?<![0-9:])(?P<time>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)(?![0-9:])",
+    r"|(?<![0-9:])(?P<time>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)(?![0-9:]))",
     re.IGNORECASE,
 )
 # the words, and else the digits, without one of which there is nothing in a text for _CALENDAR
@@ -194,6 +195,7 @@ _BOUND_ENDS = (
         " broadly estimated ~ ≈ 逾 超 过 超了 过了 于 少 至少 破 近 不到 不足 多 约 约为 大概 大致 约合"
     ),
 )
+_BOUND_LAST = frozenset(one[-2:] for one in _BOUND_ENDS)
 _ABOUT_AFTER = re.compile(r"\s?(?:左右|上下|or\sso\b)", re.IGNORECASE)
 _OVER_AFTER = re.compile(r"\s?(?:以上|有余)|\+(?![0-9])")
 _UNDER_AFTER = re.compile(r"\s?以下")
@@ -267,8 +269,11 @@ class Read(NamedTuple):
             exact: whether it may not be rounded.
             halves: whether an exact half may be rounded down, as binary arithmetic does to one just below.
         """
+        gap = abs(abs(self.value) - size)
         if exact:
-            return abs(abs(self.value) - size) <= 1e-9 * max(1.0, size)
+            return gap <= 1e-9 * max(1.0, size)
+        if gap > 1.01 * (self.half + self.step) + 1e-8 * size:
+            return False  # as most are, whatever word stands beside the number
         low, high = self.interval()
         if not low <= size <= high:
             # a half is rounded up, or to an even digit
@@ -525,7 +530,8 @@ def _prefix(head: str) -> tuple[str, str, int, tuple[str, str, int] | None]:
 def _bound(head: str, text: str, end: int) -> tuple[str, bool]:
     """Whether words beside a number say over, under or about; and whether they are words of comparison."""
     tail = head[-16:]
-    if tail.rstrip().lower().endswith(_BOUND_ENDS):
+    last = tail.rstrip().lower()
+    if (last[-1:] in _BOUND_LAST or last[-2:] in _BOUND_LAST) and last.endswith(_BOUND_ENDS):
         for name, pattern in (("over", _OVER), ("under", _UNDER), ("about", _ABOUT)):
             if match := pattern.search(tail):
                 return name, bool(_COMPARES.search(match[0]))

@@ -120,6 +120,7 @@ def read_words(small: str) -> Words:
     found = [*_WORD.finditer(small)]
     words = [one[0] for one in found]
     known = [*map(_known, words)]
+    singles = [one[0] for one in known]
     terms: list[Term] = []
     rest: list[tuple[int, str]] = []
     end = 0  # of the last phrase
@@ -133,8 +134,10 @@ def read_words(small: str) -> Words:
                     continue
                 end = start + size
             else:
-                stop = found[i + size - 1].end() if i + size <= len(found) else start
-                if size > 1 and (stop - start > 12 * size or [one[0] for one in known[i : i + size]] != phrase):
+                if size > 1 and singles[i : i + size] != phrase:
+                    continue
+                stop = found[i + size - 1].end()
+                if size > 1 and stop - start > 12 * size:
                     continue
                 end = stop
             for tag, name in tags:
@@ -264,11 +267,13 @@ def clauses(text: str, citations: list[Citation], reads: list[Read]) -> list[Cla
     """
     ends = []
     for match in _CLAUSE_END.finditer(text):
-        if match[0] == "." and _ABBREVIATION.search(text, max(0, match.start() - 5), match.start()):
+        end = match.end()
+        if end == len(text):  # abbreviation or not
+            break
+        if match[0] == "." and _ABBREVIATION.search(text, max(0, end - 6), end - 1):
             continue
-        ends.append(match.end())
-    if not ends or ends[-1] < len(text):
-        ends.append(len(text))
+        ends.append(end)
+    ends.append(len(text))
     found: list[Clause] = []
     next_read = next_citation = 0
     start = 0

@@ -144,12 +144,13 @@ def language_of(text: str) -> Literal["en", "zh", "other"] | None:
     Chinese risk prose keeps Latin names (Delta, VaR, USDCNH), so it is Chinese from as many characters as words on.
     """
     plain = _CITED.sub(" ", text)
-    han, words = len(_HAN.findall(plain)), _WORD.findall(plain.lower())
+    han = 0 if plain.isascii() else len(_HAN.findall(plain))
+    words = _WORD.findall(plain.lower())
     if han + len(words) < 3:
         return None
     if han >= len(words):
         return "zh"
-    if sum(one in _FOREIGN for one in words) < 2:
+    if _FOREIGN.isdisjoint(words) or sum(one in _FOREIGN for one in words) < 2:
         return "en"
     common = {name: sum(one in listed for one in words) for name, listed in _COMMON.items()}
     return "other" if max(common, key=common.__getitem__) != "en" else "en"

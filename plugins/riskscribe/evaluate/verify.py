@@ -20,6 +20,7 @@ from riskscribe.evaluate import hostile
 from riskscribe.evaluate.grounding import Claim, Number, cited_ids, read_report
 from riskscribe.evaluate.numbers import normalise
 from riskscribe.evaluate.parse import parse_report
+from riskscribe.evaluate.prose import Reading
 from riskscribe.evaluate.text import language_of
 from riskscribe.prompt import amount, utilisation
 from riskscribe.report import LEVELS, Level, RecommendedAction, Report
@@ -294,11 +295,13 @@ def verify(case: Case, report: Report, policy: rules.Policy | None = None) -> li
 def check(official: Official, report: Report) -> Checked:
     """Read a report once, against the policy's values and the evidence."""
     case = official.case
+    read = read_report(case, report)
     found = Checked(
         official,
         report,
-        list(citations(case, report, official.known)),
-        *read_report(case, report),
+        list(citations(case, report, read.prose)),
+        read.numbers,
+        read.claims,
         [(path, language_of(text)) for path, text, _ in report.prose()],
     )
     found.findings = [
@@ -476,18 +479,18 @@ def is_size(number: Number, size: float, tolerance_pct: float = 0.0) -> bool:
     return abs(abs(number.value) - size) <= allowed
 
 
-def citations(case: Case, report: Report, known: frozenset[str] | None = None) -> Iterator[tuple[str, str]]:
-    """Every id a report cites, with the path of the field."""
+def citations(case: Case, report: Report, prose: list[tuple[str, Reading]]) -> Iterator[tuple[str, str]]:
+    """Every id of evidence that a report cites, with the path of the field; the case's own id is none."""
     for i, breach in enumerate(report.limit_breaches):
         yield f"limit_breaches.{i}.limit_id", breach.limit_id
     for name in ("limit_breaches", "key_drivers", "level_basis", "recommended_actions"):
         for i, one in enumerate(getattr(report, name)):
             for cited in one.evidence:
                 yield f"{name}.{i}.evidence", cited
-    known = known or frozenset(one.id for one in case.evidence)
-    for path, text, _ in report.prose():
-        for cited in cited_ids(text, known):
-            yield path, cited
+    for path, reading in prose:
+        for cited in reading.cited:
+            if cited != case.case_id:
+                yield path, cited
 
 
 def _unknown(found: Checked) -> Iterator[Finding]:

@@ -183,8 +183,9 @@ class Beside:
         # numbers, and the comparisons that the evidence contradicts
         self.told: dict[str, list[Number | Claim]] = {}
         if report:
-            numbers, claims = read_report(case, report)
-            for path, one in [*numbers, *((path, one) for path, one in claims if one.verdict == "contradicted")]:
+            read = read_report(case, report)
+            wrong = ((path, one) for path, one in read.claims if one.verdict == "contradicted")
+            for path, one in [*read.numbers, *wrong]:
                 self.told.setdefault(path, []).append(one)
         self.judgements = judgements(report, official) if report else {}
 
