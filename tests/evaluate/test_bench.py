@@ -15,6 +15,7 @@ from riskscribe import policy as rules
 from riskscribe.case import DataQuality, Limit
 from riskscribe.errors import InputError
 from riskscribe.evaluate import bench, mutations, statements, tables
+from riskscribe.evaluate.facts import facts_of
 from riskscribe.prompt import limit_name
 from riskscribe.report import LEVELS
 
@@ -303,3 +304,14 @@ def test_intervals_are_wilson():
     # 8 of 10: 49.0 to 94.3 % in any table of score intervals
     assert bench.wilson(8, 10) == "80.0 (49.0-94.3)"
     assert bench.wilson(0, 0) == "-"
+
+
+# --- the time it takes
+
+
+def test_the_steps_of_grounding_make_up_its_time(golds):
+    gold = golds["en"][0]
+    texts = [(text, facts_of(gold.case), evidence or None, False) for _, text, evidence in gold.report.prose()]
+    found = bench.steps(texts)
+    assert found.keys() == bench.STEPS.keys()
+    assert found["all"] > found["words"] + found["numbers"] + found["contexts"] > 0

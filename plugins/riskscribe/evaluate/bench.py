@@ -6,6 +6,7 @@ numbers: how many are accepted by chance. Truth comes from the cases and from th
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -22,8 +23,13 @@ from tqdm import tqdm
 from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate import mutations, statements, tables
+from riskscribe.evaluate.claims import claims_of
+from riskscribe.evaluate.context import sentences
+from riskscribe.evaluate.facts import Facts, facts_of
 from riskscribe.evaluate.grounding import ground_report, ground_text, read_facts
 from riskscribe.evaluate.mutations import Edit, Gold
+from riskscribe.evaluate.numbers import scan
+from riskscribe.evaluate.prose import read_words, reading_of
 from riskscribe.evaluate.score import score_answer
 from riskscribe.evaluate.tables import Table
 from riskscribe.evaluate.verify import Finding, verify
@@ -318,6 +324,56 @@ def speed(golds: list[Gold], seconds: float = 1.0) -> dict[str, float]:
     }
 
 
+STEPS = {
+    "ids": "ids blanked, citations",
+    "words": "words of the lexicon",
+    "numbers": "numbers read",
+    "contexts": "clauses, and what stands around each number",
+    "verdicts": "verdict on each number, derivations included",
+    "comparisons": "comparisons",
+    "all": "all",
+}
+
+
+def steps(texts: list[tuple[str, Facts, list[str] | None, bool]], rounds: int = 5) -> dict[str, float]:
+    """Mean CPU microseconds a text of each step of grounding, the least of some rounds.
+
+    Args:
+        texts: (text, evidence, ids that it rests on without citations, lenient).
+        rounds: how often every step is measured.
+    """
+    read, clauses = [], []
+    for text, facts, cited, lenient in texts:
+        reading = reading_of(text, facts.ids)
+        found = iter(ground_text(text, facts, cited, lenient=lenient))
+        own = [(one, list(itertools.islice(found, len(one.reads)))) for one in sentences(reading, facts, cited)]
+        read.append((reading, facts, cited))
+        clauses.append((text, facts, own))
+
+    def spent(call, items) -> float:
+        least = float("inf")
+        for _ in range(rounds):
+            begun = time.thread_time()
+            for one in items:
+                call(*one)
+            least = min(least, time.thread_time() - begun)
+        return 1e6 * least / len(texts)
+
+    reading = spent(lambda text, facts, *_: reading_of(text, facts.ids), texts)
+    found = {
+        "words": spent(read_words, [(one.small,) for one, *_ in read]),
+        "numbers": spent(scan, [(one.plain, one.words.all, one.small) for one, *_ in read]),
+        "contexts": spent(sentences, read),
+        "comparisons": spent(
+            lambda text, facts, own: [[*claims_of(text, one, numbers, facts)] for one, numbers in own], clauses
+        ),
+        "all": spent(lambda text, facts, cited, lenient: ground_text(text, facts, cited, lenient=lenient), texts),
+    }
+    found["ids"] = reading - found["words"] - found["numbers"]
+    found["verdicts"] = found["all"] - reading - found["contexts"] - found["comparisons"]
+    return {name: found[name] for name in STEPS}
+
+
 # --- what is told
 
 
@@ -414,6 +470,21 @@ def run(part: str, kinds: set[str] | None, per_kind: dict[str, int], counts: boo
         }
         shown["Speed, CPU time of one core"] = markdown(
             ["what", "value"], [[names[k], f"{v:,.0f}"] for k, v in figures["speed"].items()]
+        )
+        prose = [
+            (text, facts_of(one.case), evidence or None, False)
+            for one in golds[:120]
+            for _, text, evidence in one.report.prose()
+        ]
+        on_tables = []
+        for table in found:
+            if table.part == "held_out":
+                facts = read_facts(table.evidence(), table.table)
+                on_tables += [(one.text, facts, None, not one.cited) for one in tables.items(table, SEED)[::5]]
+        figures["steps"] = {"prose": steps(prose), "tables": steps(on_tables)}
+        shown["Where the time goes, CPU µs a text"] = markdown(
+            ["step", "prose of a report", "sentence on a table"],
+            [[what, *(f"{one[key]:.0f}" for one in figures["steps"].values())] for key, what in STEPS.items()],
         )
     figures["counts"] = _counts(records)
     return {"records": records, "tables": shown, "figures": figures}

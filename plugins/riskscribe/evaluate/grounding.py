@@ -21,7 +21,7 @@ from riskscribe.evaluate.derive import YESTERDAY, derive
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
 from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, stem
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
-from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, read_text
+from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
 from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.report import Report
 
@@ -672,7 +672,7 @@ def text_claims(text: str, facts: list[Fact], cited: list[str] | None = None) ->
 
 
 def _ground(text: str, facts: Facts, cited: list[str] | None, lenient: bool) -> tuple[list[Number], list[Claim]]:
-    return _judge_all(read_text(text, facts.ids), text, facts, cited, lenient)
+    return _judge_all(reading_of(text, facts.ids), text, facts, cited, lenient)
 
 
 def _judge_all(
@@ -735,7 +735,7 @@ def read_report(case: Case, report: Report) -> ReadReport:
     facts = facts_of(case)
     numbers, claims, prose = [], [], []
     for path, text, evidence in report.prose():
-        reading = read_text(text, facts.ids)
+        reading = reading_of(text, facts.ids)
         found, compared = _judge_all(reading, text, facts, evidence or None, lenient=False)
         numbers += [(path, one) for one in found]
         claims += [(path, one) for one in compared]

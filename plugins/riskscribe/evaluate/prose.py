@@ -251,7 +251,7 @@ class Reading(NamedTuple):
         return _named(self.text, self.citations)
 
 
-def read_text(text: str, known: frozenset[str]) -> Reading:
+def reading_of(text: str, known: frozenset[str]) -> Reading:
     """Citations, words and numbers of a text, where `known` are the ids of the evidence."""
     text = normalise(text)
     plain, citations = _cut_ids(text, known)
