@@ -292,6 +292,9 @@ def no_worse(metric: Metric, reference: list[Record], candidate: list[Record], d
         found["loss"] = _points(sign * (ends[1] - ends[0]))
         # both ends of the two-sided 90 % interval are one-sided 95 % bounds
         interval, _ = _interval(metric, a, b, 0.90)
+        if interval is None and np.array_equal(metric.table(a), metric.table(b), equal_nan=True):
+            # no case differs: what may be lost is the share of cases that yet may, each of them losing everything
+            interval = statistics.paired_interval(0, 0, len(a), confidence=0.90)
         if interval:
             least, most = sorted(_points(sign * one) for one in interval)
             found["upper"] = most
