@@ -441,3 +441,75 @@ def test_one_of_several_lines_cited_may_be_told_beside_the_name_of_another():
     text = "What the northern yards ship, $41.2m, leaves $27.9m well behind [north] [south]."
     assert not _flagged(LINES, text)
     assert _flagged(LINES, "The northern yards ship $27.9m [south].")
+
+
+# words that nobody listed, on lines of every kind: what is not contradicted is not flagged
+ODDS = [
+    {"id": "auto", "label": "Automotive revenue 2026", "value": 521, "unit": "USD m"},
+    {"id": "ind", "label": "Industrial revenue 2026", "value": 447, "unit": "USD m"},
+    {"id": "rev", "label": "Revenue 2026", "value": 1862, "unit": "USD m"},
+    {"id": "capex", "label": "Capital expenditure 2026", "value": 640, "unit": "USD m"},
+    {"id": "stay", "label": "Average stay 2026", "value": 5.9, "unit": "days"},
+    {"id": "stayp", "label": "Average stay 2025", "value": 6.4, "unit": "days"},
+    {"id": "debt26", "label": "Government debt 2026 forecast", "value": 63.0, "unit": "%"},
+    {"id": "debt25", "label": "Government debt 2025", "value": 61.4, "unit": "%"},
+    {"id": "costs", "label": "Costs 2026", "value": 12.8, "unit": "EUR m"},
+    {"id": "plan", "label": "Costs 2026 plan", "value": 12.1, "unit": "EUR m"},
+    {"id": "eu", "label": "European Union exports", "value": 32.0, "unit": "million tonnes"},
+    {"id": "ru", "label": "Russia exports", "value": 45.5, "unit": "million tonnes"},
+    {"id": "au", "label": "Australia exports", "value": 23.4, "unit": "million tonnes"},
+    {"id": "box", "label": "Containers", "value": 13.4, "unit": "million boxes"},
+    {"id": "call", "label": "Capital called in the quarter", "value": 36.2, "unit": "GBP m"},
+    {"id": "dist", "label": "Distributions in the quarter", "value": 51.8, "unit": "GBP m"},
+    {"id": "called", "label": "Capital called since inception", "value": 655.4, "unit": "GBP m"},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"),
+    [
+        # an operation needs no word that says it
+        ("Vrimble snorfed 28.0% [auto] [rev].", []),
+        ("Vrimble snorfed 29.0% [auto] [rev].", ["29.0%"]),
+        ("Every dollar of one is $1.17 of the other [auto] [ind].", []),
+        ("Every dollar of one is $1.27 of the other [auto] [ind].", ["$1.27"]),
+        ("Stays snipped 0.5 days [stay] [stayp].", []),
+        ("Stays snipped 0.7 days [stay] [stayp].", ["0.7 days"]),
+        # of three lines as well
+        ("The rest, $894m, is neither [auto] [ind] [rev].", []),
+        ("Both make 52.0% of it [auto] [ind] [rev].", []),
+        ("Both make 57.0% of it [auto] [ind] [rev].", ["57.0%"]),
+        # tonnes are no boxes
+        ("The gap is 18.6 million [eu] [box].", ["18.6 million"]),
+        # a plan where there is nothing else it could be mistaken for
+        ("We see debt at 63.0% in 2026 [debt26].", []),
+        ("Costs were €12.1m [plan].", ["€12.1m"]),
+        ("Costs were €12.8m against €12.1m [costs] [plan].", []),
+        # a word of the line's own label, beside the name of another
+        ("Capital intensity was 34.4% of revenue, with $640m spent [capex] [rev].", []),
+        # one line told twice, the other not at all
+        ("From 61.4% it snuck to 61.4% [debt25] [debt26].", ["61.4%"]),
+        # the one quoted before the gap is what the gap is said of
+        ("Russia ships 45.5 million tonnes, 13.5 million ahead of the Union [ru] [eu].", []),
+        ("Stays snipped 0.5 days, to 6.4 days [stay] [stayp].", ["6.4 days"]),
+    ],
+)
+def test_what_nothing_contradicts_is_accepted_beside_its_ids(text, flagged):
+    assert [one for one, *_ in _flagged(ODDS, text)] == flagged
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"),
+    [
+        ("Auto turned over $521m.", []),
+        ("Auto turned over $447m.", ["$447m"]),
+        ("Russia, the EU and Australia ship 100.9 million tonnes.", []),
+        ("Russia, the EU and Australia ship 109.1 million tonnes.", ["109.1 million"]),
+        # the name, and the year, of the number before are that number's own
+        ("We called £36.2m and sent back £51.8m.", []),
+        ("Debt should hit 63.0% in 2026, having been at 61.4% a while back.", []),
+        ("Debt was 63.0% in 2025.", ["63.0%"]),
+    ],
+)
+def test_what_nothing_contradicts_is_accepted_without_ids(text, flagged):
+    assert [one for one, *_ in _flagged(ODDS, text, lenient=True)] == flagged

@@ -93,7 +93,7 @@ def claims_of(
         yield from _limits(text, sentence, numbers, facts)
         yield from _stresses(text, sentence, numbers, facts)
     terms, tags = sentence.terms, sentence.tags
-    if not numbers or tags.isdisjoint(_COMPARING):
+    if not numbers or (tags.isdisjoint(_COMPARING) and (facts.of_case or len(numbers) < 2)):
         return
     entries = [_entry(sentence, i, one, facts) for i, one in enumerate(numbers)]
     values = [
@@ -103,6 +103,8 @@ def claims_of(
         and not (one.fact.exact and one.fact.unit != "count")
     ]  # fmt: skip
     yield from _stale(text, sentence, numbers, entries, facts)
+    if not facts.of_case:
+        yield from _twice(text, sentence, numbers, entries, values, facts)
     if values:
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, entries, values, facts)
@@ -148,6 +150,22 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
             if not entry.meaning.years & sentence.contexts[i].years:
                 reason = f"the change is to {new[0].fact}, not to {entry.fact}"
                 yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
+
+
+def _twice(text: str, sentence: Sentence, numbers, entries, values, facts: Facts):
+    """One line told by two numbers of a clause: it has another to tell, cited or not."""
+    for one, two in itertools.combinations(values, 2):
+        a, b = sentence.reads[one], sentence.reads[two]
+        if entries[one] is not entries[two] or numbers[one].evidence != numbers[two].evidence or a.bound or b.bound:
+            continue
+        line = entries[one]
+        others = [
+            other for name in (sentence.ids or facts.by_id) for other in facts.by_id.get(name, ())
+            if other is not line and _alike(other, line) and not any(other is told for told in entries)
+            and not any(other.fact.id in number.evidence for number in numbers)
+        ]  # fmt: skip
+        if others:
+            yield _claim(text, numbers[two].span, "change", False, [line], f"twice the same: {line.fact}"), [two]
 
 
 _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})

@@ -111,6 +111,7 @@ class Context:
         "before",
         "chosen",
         "cited",
+        "clause",
         "confidence",
         "dates",
         "follows",
@@ -122,11 +123,14 @@ class Context:
         "measures",
         "moves_by",
         "own_measures",
+        "own_names",
+        "own_years",
         "phrases",
         "places",
         "previous",
         "qualities",
         "quarters",
+        "reads",
         "region_source",
         "right",
         "span",
@@ -172,6 +176,13 @@ class Context:
     def told_past(self) -> bool:
         """The same, and "was 5m", which may as well be today's."""
         return self.told_earlier or bool(_WAS.search(self.lead))
+
+    def tells(self, entry: Entry) -> bool:
+        """Whether another number of the clause tells the value of an entry."""
+        return any(
+            one.span != self.span and not one.kind and not one.ignored and one.states(entry.size, entry.fact.exact)
+            for one in self.reads
+        )
 
     @property
     def names_before(self) -> frozenset[str]:
@@ -309,7 +320,8 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
     for i, read in enumerate(reads):
         near = Context()
         start, end = near.span = read.span
-        near.text, near.words = text, words
+        near.text, near.words, near.reads = text, words, reads
+        near.clause = clause.start, clause.end
         near._said = near._earlier = None
         near.before = text[max(clause.start, start - _NEARBY) : start]
         near.after = text[end : min(clause.end, end + _NEARBY)]
@@ -353,6 +365,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
         near.quarters = quarters - {""}
         near.previous = bool(strong) and any(_is_told_of(text, one, start) for one in strong)
         near.may_be_previous = bool(strong) or weak
+        near.own_years = bool(near.years or near.quarters)
         if before and not near.may_be_previous and not before.may_be_previous:
             near.years = near.years or before.years
             near.quarters = near.quarters or before.quarters
@@ -366,7 +379,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
             near.horizon = before.horizon if near.horizon is None else near.horizon
             near.confidence = before.confidence if near.confidence is None else near.confidence
         if facts.of_case:
-            near.word_names, near.phrases = None, phrases
+            near.word_names, near.own_names, near.phrases = None, True, phrases
             region = _region(clause, grouped, start, leads)
             near.region_source = text[clause.start : clause.end]
             near._region = (low, region[0] - clause.start, region[1] - clause.start)
@@ -375,6 +388,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
             near.gap = reads[values[place - 1]].span[1] if place else clause.start
             near.places = places
             near.word_names = frozenset([*_between(places, first, start), *_between(places, end, last)])
+            near.own_names = bool(near.word_names)
             if not near.word_names and before:
                 near.word_names = near.names_before or before.word_names
         contexts.append(near)

@@ -15,6 +15,7 @@ from riskscribe.evaluate.numbers import MONEY, Read, lower
 from riskscribe.evaluate.prose import lexicon
 
 _ROLES = frozenset({"value", "previous", "utilisation", "soft"})
+_FEW = 4  # lines cited
 _MOST = 40  # facts that a derivation chooses its operands from
 
 
@@ -67,6 +68,8 @@ def derive(
             None,
         )
         if silent is not None:
+            if not facts.of_case and len(pool) <= _FEW:  # a word nobody listed is no evidence against it
+                return silent
             what = f"the {silent.operation} of {' and '.join(silent.evidence)}, but no word says so"
             return silent._replace(fault="no_word", reason=what)
     return wrong
@@ -93,7 +96,7 @@ def is_operand(one: Entry) -> bool:
     fact = one.fact
     return (
         fact.trusted and not fact.exact and not fact.everywhere and fact.role in _ROLES
-        and fact.unit not in ("date", "year", "days")
+        and fact.unit not in ("date", "year")
     )  # fmt: skip
 
 
@@ -163,6 +166,8 @@ def _comparable(one: Entry, two: Entry) -> bool:
     a, b = one.fact, two.fact
     if a.unit != b.unit and not ({a.unit, b.unit} <= {None, "money", "count"}):
         return False
+    if a.counted != b.counted and a.counted and b.counted:
+        return False  # tonnes and boxes
     return not (a.currency and b.currency and a.currency != b.currency)
 
 
@@ -529,9 +534,10 @@ def _gaps(
         what = f"difference of {one.fact} and {two.fact}"
         places = _place(one, two, sentence), _place(two, one, sentence)
         told = {entry.order for entry in _quoted(facts, sentence)}
-        if places[0] is None and two.order in told and one.order not in told:
+        behind = facts.of_case or any(other.span > near.span and not other.kind for other in sentence.reads)
+        if places[0] is None and two.order in told and one.order not in told and behind:
             places = -1, places[1] or 0  # what is quoted is what an unnamed subject is compared with
-        elif places[1] is None and one.order in told and two.order not in told:
+        elif places[1] is None and one.order in told and two.order not in told and behind:
             places = places[0] or 0, -1
         if (
             direction

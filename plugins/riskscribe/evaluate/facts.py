@@ -33,6 +33,7 @@ from riskscribe.case import (
 )
 from riskscribe.errors import InputError
 from riskscribe.evaluate.numbers import (
+    CURRENCIES,
     DURATIONS,
     MONEY,
     SCALES,
@@ -77,6 +78,7 @@ class Fact:
     trusted: bool = True
     boundaries: tuple[float, ...] = ()  # values that a quote must not be rounded across
     about: tuple[str, ...] = ()  # names of what it is about: a scenario, a risk factor, a limit and its scope
+    counted: str = ""  # what an amount is of where it is not money alone: 吨 of 万吨, /bu of USD/bu
     of: str = ""  # the id of the line it is a part of: the VaR or the stress of a component
 
     def __post_init__(self):
@@ -84,6 +86,7 @@ class Fact:
         if unit in _OWN_UNITS:
             return
         read = _unit(unit) if unit else None
+        self.counted = _SCALE_OR_MONEY.sub("", lower(unit)) if read is None else ""
         if read is not None and read.unit in ("points", "index"):
             self.unit = None if read.unit == "points" and unit.lower() in ("points", "point") else read.unit
             return
@@ -106,6 +109,12 @@ class Fact:
 
 
 _OWN_UNITS = frozenset((*MONEY, *UNITS, "date", "count", "year")) - {"points"}
+
+
+_SCALE_OR_MONEY = re.compile(
+    rf"(?<![a-z])(?:{'|'.join(re.escape(one) for one in (*SCALES, *CURRENCIES) if one.isascii())})s?(?![a-z])"
+    rf"|{'|'.join(one for one in (*sorted(SCALES, key=len, reverse=True), *CURRENCIES) if not one.isascii())}|\s"
+)
 
 
 @lru_cache(maxsize=512)
@@ -162,10 +171,10 @@ class Meaning(NamedTuple):
     @property
     def line(self) -> tuple:
         """What a series has in common: everything but the time."""
-        return self.measures, self.qualities & _KINDS, self.names, self.horizon, self.confidence
+        return self.measures, self.qualities & KINDS, self.names, self.horizon, self.confidence
 
 
-_KINDS = frozenset({"limit", "budget", "gross", "net", "growth", "rate", "change", "average", "headroom", "excess"})
+KINDS = frozenset({"limit", "budget", "gross", "net", "growth", "rate", "change", "average", "headroom", "excess"})
 _IN_BRACKETS = re.compile(r"[(（]([^()（）]{1,40})[)）]|(?:,|，|;)\s?(?:in\s)?([^,，;]{1,24})$|\b(in\s[^,()]{1,24})$")
 _PLAIN_TEXT = (
     "of the and for in at by to a an as on per from with value amount figure number ended end ending fiscal year fy"
@@ -345,7 +354,7 @@ class Facts:
         if not self.of_case:
             return said.line, fact.unit, fact.currency
         role = fact.role if fact.role not in ("value", "previous", "utilisation") else ""
-        return fact.id, said.measures, said.qualities & _KINDS, fact.unit, fact.currency, role
+        return fact.id, said.measures, said.qualities & KINDS, fact.unit, fact.currency, role
 
     def is_latest(self, entry: Entry) -> bool:
         """Whether the evidence has an earlier value of the same line and no later one."""

@@ -17,9 +17,9 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
-from riskscribe.evaluate.derive import YESTERDAY, derive
+from riskscribe.evaluate.derive import YESTERDAY, derive, same_time
 from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
-from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, stem
+from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, says_apart, stem
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
 from riskscribe.evaluate.scenarios import told_scenario
@@ -161,6 +161,7 @@ _EXPIRES = re.compile(
 _CUE_FAULTS: dict[str, FaultKind] = {"previous": "wrong_period"}
 
 
+_EACH = re.compile(r"(?:\b(?:per|each|every|for each|for every)|每)[\s$€£¥]*$", re.IGNORECASE)
 # a duration that tells when or of what: "a 10-year bond", "over the past 3 years"
 _TENOR = re.compile(
     r"#(?:\s?(?:bond|note|swap|swaption|option|loan|bill|treasur|rate|yield|tenor|maturit|term|low|high|average|period|lease"
@@ -314,7 +315,7 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
         loose = not (
             (fact.id.startswith("LIM-") and "exposure" not in near.own_measures) or fact.id.startswith("CPT-")
         )
-    if not loose and not measures & said.measures and not (not facts.of_case and _within(near, entry, facts)):
+    if not loose and not measures & said.measures and (facts.of_case or not _may_be_meant(near, entry, facts)):
         return _Fault(0, f"the sentence speaks of {_spoken(measures)}: {fact}", "wrong_measure")
     qualities = near.qualities
     if facts.of_case:
@@ -324,7 +325,8 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
         for one, other in (("gross", "net"), ("net", "gross")):
             if one in said.qualities and other in qualities and one not in qualities:
                 return _Fault(0, f"is {one}, the sentence says {other}: {fact}", "wrong_measure")
-        if "budget" in said.qualities and "budget" not in near.all_qualities:
+        plan = "budget" in said.qualities and "budget" not in near.all_qualities
+        if plan and any(_is_actual(one, entry) and not near.tells(one) for one in facts.entries):
             return _Fault(0, f"is a plan, which the sentence does not say: {fact}", "wrong_measure")
         if fault := _other_time(read, entry, near, facts):
             return fault
@@ -341,6 +343,16 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     if near.names and not _cites_several(near, facts) and _other_name(entry, near, facts):
         return _Fault(0, f"the sentence names {_spoken(near.names)}: {fact}", "wrong_measure")
     return None
+
+
+def _is_actual(one: Entry, plan: Entry) -> bool:
+    """Whether a line of a list is what a plan was for."""
+    a, b = one.meaning, plan.meaning
+    return (
+        "budget" not in a.qualities and one.fact.unit == plan.fact.unit and same_time(one, plan)
+        and (a.measures == b.measures if b.measures else bool(one.names & plan.names))
+        and one.names - plan.names == frozenset()
+    )  # fmt: skip
 
 
 def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None:
@@ -376,13 +388,22 @@ def _told_of_another(entry: Entry, near: Context, facts: Facts) -> _Fault | None
     return None
 
 
-def _within(near: Context, entry: Entry, facts: Facts) -> bool:
-    """Whether the words for the measure are words of the label ("cash outflow" of a free cash flow), of no other's."""
-    if any(one.meaning.measures & near.measures and one.fact.unit == entry.fact.unit for one in facts.entries):
-        return False
-    label = entry.fact.label.lower()
-    said = [one for one in near.words.terms if one.tag == "measures" and one.name in near.measures]
-    return bool(said) and all(near.text[one.start : one.end].lower() in label for one in said)
+def _may_be_meant(near: Context, entry: Entry, facts: Facts) -> bool:
+    """Whether a list's line may be meant all the same where the sentence names another measure.
+
+    It may where the words for the measure are words of its label; where the clause has a word of it that no line of
+    that measure has; and where the measure is that of the number before, which tells a line of it already.
+    """
+    measures = near.own_measures or near.measures
+    others = [one for one in facts.entries if one.meaning.measures & measures and one.fact.unit == entry.fact.unit]
+    if not others:
+        label = entry.fact.label.lower()
+        said = [one for one in near.words.terms if one.tag == "measures" and one.name in near.measures]
+        if said and all(near.text[one.start : one.end].lower() in label for one in said):
+            return True
+    if not near.own_measures and any(near.tells(one) for one in others):
+        return True
+    return says_apart(entry, others, near, facts)
 
 
 def _spoken(names: Iterable[str]) -> str:
@@ -399,13 +420,21 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
     if TOTAL.search(entry.fact.label) and near.says(TOTAL):
         return False
     shared = (entry.names | initials(entry.fact.label)) & names
+    kind = entry.meaning.measures, entry.fact.unit
+    told = {
+        one.names
+        for one in facts.entries
+        if (one.meaning.measures, one.fact.unit) == kind and not entry.names <= one.names and near.tells(one)
+    }
+    if not near.own_names and any(names <= one for one in told):
+        return False  # those of the number before, which tells the line that they name
     return any(
         shared <= other
         and not all(near.compares_with(one) for one in (other & names) - shared)
         and not (entry.names - other) & near.names_before
         and not (name_grams(entry.fact.label) - {stem(one) for one in other})
         & grams(near.text[near.gap : near.span[0]])
-        for other in facts.rivals.get((entry.meaning.measures, entry.fact.unit), ())
+        for other in facts.rivals.get(kind, ())
     )
 
 
@@ -415,14 +444,23 @@ def _cites_several(near: Context, facts: Facts) -> bool:
 
 def _other_time(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | None:
     fact, said = entry.fact, entry.meaning
-    if said.years and near.years and not said.years & near.years:
-        return _Fault(0, f"the sentence speaks of {', '.join(map(str, sorted(near.years)))}: {fact}", "wrong_period")
-    if said.quarters and near.quarters and not said.quarters & near.quarters:
-        return _Fault(0, f"the sentence speaks of {', '.join(sorted(near.quarters))}: {fact}", "wrong_period")
-    if said.dates and near.dates and not said.dates & near.dates and not said.years & near.years:
+    years, quarters = near.years, near.quarters
+    others = [  # of the line, and of what was planned for it
+        one
+        for one in facts.entries
+        if one is not entry and one.fact.unit == fact.unit and one.names == entry.names
+        and one.meaning.measures == said.measures
+    ]  # fmt: skip
+    if not near.own_years and any(near.tells(one) for one in others):
+        years = quarters = frozenset()  # those of the number before, which tells this line at its own time
+    if said.years and years and not said.years & years:
+        return _Fault(0, f"the sentence speaks of {', '.join(map(str, sorted(years)))}: {fact}", "wrong_period")
+    if said.quarters and quarters and not said.quarters & quarters:
+        return _Fault(0, f"the sentence speaks of {', '.join(sorted(quarters))}: {fact}", "wrong_period")
+    if said.dates and near.dates and not said.dates & near.dates and not said.years & years:
         return _Fault(0, f"another date: {fact}", "wrong_period")
-    silent = said.previous and not near.may_be_previous and not (said.years & near.years)
-    if silent and not _cites_several(near, facts):
+    silent = said.previous and not near.may_be_previous and not (said.years & years)
+    if silent and not _cites_several(near, facts) and not (others and all(near.tells(one) for one in others)):
         return _Fault(0, f"is an earlier value, which the sentence does not say: {fact}", "wrong_period")
     if near.previous and not said.previous and (said.current or facts.is_latest(entry)):
         return _Fault(0, f"the sentence speaks of an earlier value: {fact}", "wrong_period")
@@ -494,6 +532,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         return Number(**found, verdict="ignored", reason=read.ignored)
     if read.kind:
         return _judge_time(read, found, near, facts)
+    if not facts.of_case and _EACH.search(near.before) and math.log10(abs(read.value) or 2.0).is_integer():
+        return Number(**found, verdict="ignored", reason="what a ratio is told of")
     readings = [read]
     if read.tenor is not None and near.says(INSTRUMENT):
         readings.append(read._replace(value=read.tenor, half=0.0, unit="months"))

@@ -1,14 +1,14 @@
 """Numbers computed from lines that a sentence names in words nobody listed.
 
 `derive` asks for a word it knows and for lines it can name. Where a sentence has neither ("The Americas outsold EMEA
-by 893m"), the value itself must carry the weight: an operation is accepted when so exact a number would hardly come
-out by accident of any operation whose operands the sentence names as well or better.
+by 893m"), the value itself must carry the weight: an operation is accepted unless so rough a number would come out by
+accident of the operations whose operands the sentence names as well or better, or the sentence contradicts it.
 """
 
 import itertools
 import math
 import re
-from bisect import bisect_left
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,14 +16,17 @@ import numpy as np
 
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, same_time
-from riskscribe.evaluate.facts import PLAIN_CHARS, PLAIN_WORDS, Entry, Facts
+from riskscribe.evaluate.facts import KINDS, PLAIN_WORDS, Entry, Facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import lexicon, lower, read_words
 
-# hits by accident that may be expected among the operations named as well: of all the evidence, of two lines cited
-_ACCIDENTS, _OF_TWO = 0.3, 0.5
+# hits by accident that may be expected among the operations named as well
+_ACCIDENTS = 1.0
+_OF_NAMED, _NAMED = 0.1, 0.5  # the same of three lines that a clause names, and how well it must name them
+_FEW = 6  # operations of two lines, each named apart from the other
 _MOST = 120  # operands
 _A_YEAR = {"days": 365.0, "weeks": 52.0, "months": 12.0, "years": 1.0}
+_ALL_BUT_PLANS = KINDS - {"budget"}
 _SPOKEN_OF = 1.5  # a line whose words few labels have
 _PER = re.compile(
     r"\b(?:per|each|every|averag\w*|apiece|a (?:day|share|head|unit|year|month|customer|person))\b|每|人均|户均|均|单",
@@ -32,7 +35,9 @@ _PER = re.compile(
 _AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b|平均|均值", re.IGNORECASE)
 _NET = re.compile(r"\b(?:net|real|spread|less|minus)\b|净|差|实际", re.IGNORECASE)
 _RATIO = re.compile(r"\b(?:ratio|gearing|intensity|yields?|divided by)\b|率|比", re.IGNORECASE)
+_SHARE = re.compile(r"\b(?:share of|accounts? for|makes? up)\b|占", re.IGNORECASE)
 _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECASE)
+_PROPER = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
 _CJK = re.compile("[\u4e00-\u9fff]+")
 _LATIN = re.compile("[a-z&]+")
 _ENDINGS = re.compile("(?:ations?|ators?|ating|ated|ates?|ions?|ings?|ities|ity|ies|ers?|ally|al|ed|es|s|y|e)$")
@@ -79,12 +84,13 @@ def name_grams(label: str) -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def initials(label: str) -> frozenset[str]:
-    """SCR of "Solvency capital requirement"."""
+    """SCR of "Solvency capital requirement", EU of "European Union exports"."""
     words = [
         one for one in re.findall("[A-Za-z]+", label) if one.lower() not in ("of", "the", "and", "at", "to", "in")
     ]
     firsts = "".join(one[0] for one in words).lower()
-    return frozenset(firsts[:n] for n in (3, 4) if n <= len(firsts))
+    names = ("".join(word[0] for word in some.split()).lower() for some in _PROPER.findall(label))
+    return frozenset((*(firsts[:n] for n in (3, 4) if n <= len(firsts)), *names))
 
 
 class Grid:
@@ -103,6 +109,8 @@ class Grid:
         for some in self.grams:
             for one in some:
                 df[one] = df.get(one, 0) + 1
+        self.place = {one.order: i for i, one in enumerate(entries)}
+        self.long = [one for one in df if len(one) > 3 and one.isascii() and one.isalpha()]
         self.weights = {name: math.log((len(entries) + 1) / count) for name, count in df.items()}
         values = np.array([one.fact.value for one in entries], dtype=float)
         percent = np.array([one.fact.unit in ("percent", "bp") for one in entries], dtype=bool)
@@ -116,16 +124,23 @@ class Grid:
         units = np.array([_kind(one) for one in entries])
         like = (units[:, None] == units[None, :]) & ~np.eye(len(entries), dtype=bool)
         self.late = np.zeros(len(entries))
-        line = np.zeros_like(like)
+        line, self.twins = np.zeros_like(like), np.zeros_like(like)
         rank = {one.order: i for i, one in enumerate(entries)}
-        for i, one in enumerate(entries):
-            found = facts.series(one)
-            if len(found) > 1:
-                self.late[i] = found[-1].when[0] > one.when[0]
+        lines: dict[tuple, list[Entry]] = {}
+        for one in entries:  # a plan is of the line that it is for
+            said = one.meaning
+            key = said.measures, said.qualities & _ALL_BUT_PLANS, said.names, said.horizon, said.confidence
+            lines.setdefault((*key, one.fact.unit, one.fact.currency), []).append(one)
+        for found in lines.values():
+            last = max(one.when[0] for one in found)
+            for one in found:
+                i = rank[one.order]
+                self.late[i] = last > one.when[0]
                 for other in found:
-                    j = rank.get(other.order)
-                    if j is not None and one.when[0] < other.when[0]:
-                        line[i, j] = True  # i is the earlier of a line
+                    if one.when[0] < other.when[0]:
+                        line[i, rank[other.order]] = True  # i is the earlier of a line
+                    elif one is not other and one.when[0] == other.when[0]:
+                        self.twins[i, rank[other.order]] = True  # of times that no label tells
         apart = like & ~line & ~line.T
         same = apart & together[np.ix_(keys, keys)]
         one, two = values[:, None], values[None, :]
@@ -146,10 +161,11 @@ class Grid:
         each = amounts & together[np.ix_(keys, keys)] & ~np.eye(len(entries), dtype=bool)
         self.each = each & ~money[None, :]
         self.upper = np.triu(np.ones_like(like), 1)
+        self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
         ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
                 "points": (self.gap,), "ratio": (self.share,),
-                "amount": (self.gap, self.sum, self.sum / 2, self.share)}  # fmt: skip
+                "amount": (self.gap, self.sum, self.sum / 2, self.share, 100 * self.share)}  # fmt: skip
         self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
 
     def gives(self, read: Read) -> bool:
@@ -160,7 +176,9 @@ class Grid:
         low, high = read.interval()
         slack = 1e-9 * max(1.0, high)
         at = sizes.searchsorted((low - slack) / times)
-        return at < len(sizes) and bool(sizes[at] <= (high + slack) / times)
+        if at < len(sizes) and bool(sizes[at] <= (high + slack) / times):
+            return True
+        return read.unit in DURATIONS and read.unit in self.spans
 
 
 def grid_of(facts: Facts) -> Grid:
@@ -170,19 +188,41 @@ def grid_of(facts: Facts) -> Grid:
     return facts.grid
 
 
+def _said(sentence: Sentence, grid: Grid, end: int | None = None) -> frozenset[str]:
+    """What a clause says, up to a place, that labels may say; a word short for one of theirs too: auto."""
+    clause = sentence.clause
+    end = clause.end if end is None else end
+    found = grams(sentence.text[clause.start : end])
+    short = [one for one in found if len(one) > 3 and one.isascii() and one.isalpha() and one not in grid.weights]
+    more = {name for name in grid.long if any(name.startswith(one) or one.startswith(name) for one in short)}
+    return found | more | {f"={one.name}" for one in sentence.terms if one.tag == "measures" and one.start < end}
+
+
+def says_apart(entry: Entry, others: list[Entry], near: Context, facts: Facts) -> bool:
+    """Whether the clause of a number has a word of a line's label that tells it from the other lines."""
+    grid = grid_of(facts)
+    own = grid.place.get(entry.order)
+    if own is None:
+        return False
+    start, end = near.clause
+    said = grams(near.text[start:end])
+    apart = {one for one in grid.grams[own] if one[0] != "=" and " " not in one} - _TIMES
+    for one in others:
+        apart -= grid.grams[grid.place[one.order]] if one.order in grid.place else frozenset()
+    return bool(apart & said)
+
+
 def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence) -> Entry | None:
     """The line that a clause names where a number is that of a line it does not name at all, or None."""
-    clause = sentence.clause
-    said = grams(sentence.text[clause.start : clause.end]) | {
-        f"={one.name}" for one in sentence.terms if one.tag == "measures"
-    }
     grid = grid_of(facts)
-    place = next((i for i, one in enumerate(grid.entries) if one.order == entry.order), None)
+    place = grid.place.get(entry.order)
     if place is None or len(grid.entries) < 2:
         return None
     common = 0.7  # of a word that half of the labels have
-    if any(grid.weights[one] > 0.1 for one in grid.grams[place] & said):
+    if any(grid.weights[one] > 0.1 for one in grid.grams[place] & _said(sentence, grid)):
         return None
+    # what stands further behind is said of another number
+    said = _said(sentence, grid, near.span[1] + len(near.tail))
     others = [read for read in sentence.reads if read.span != near.span and not read.kind and not read.ignored]
     for other, own in zip(grid.entries, grid.grams, strict=True):
         same = other.fact.unit == entry.fact.unit
@@ -201,15 +241,14 @@ def _kind(entry: Entry) -> int:
     unit = entry.fact.unit
     if unit in ("percent", "bp"):
         return -1
-    return hash((unit if unit not in (None, "money", "count", "index") else "", entry.fact.currency or ""))
+    known = unit if unit not in (None, "money", "count", "index") else ""
+    return hash((known, entry.fact.currency or "", entry.fact.counted))
 
 
 def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid):
     """How well the clause names each operand, by words few labels share or by telling its value; and its words."""
     clause = sentence.clause
-    said = grams(sentence.text[clause.start : clause.end]) | {
-        f"={one.name}" for one in sentence.terms if one.tag == "measures"
-    }
+    said = _said(sentence, grid)
     before = grams(sentence.text[max(0, clause.start - 160) : clause.start]) - said if clause.start else frozenset()
     weights = grid.weights
     scores = np.array([sum(weights[one] for one in some & said) for some in grid.grams], dtype=float)
@@ -250,14 +289,11 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     if unit == "percent":
         share = 100 * grid.share
         part = same_amounts
-        if "share" in tags:  # the month is 9 % of the year to date
-            part = part | grid.line_amounts | grid.line_amounts.T
-        if not _COVER.search(clause) and not read.bound:
-            part = part & (np.abs(share) <= 100.5)
+        part = part | grid.line_amounts | grid.line_amounts.T  # the month is 9 % of the year to date, or of a plan
         if not (near.moves_by and moves):
             hinted = bool(tags & {"share", "times"} or near.measures & _RATES or _RATIO.search(clause))
             found.append(_Operation("percent", share, part, hinted))
-            if "sum" in tags:
+            if "sum" in tags or cited:
                 found.append(_Operation(_PART, 100 * grid.part, same_amounts, hinted))
             if near.measures & _MARGINS:
                 found.append(_Operation("percent", -grid.growth, same_amounts, True))
@@ -266,8 +302,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
                 if net or not hinted:
                     found.append(_Operation("difference", -grid.gap, same_rates, net))
                     found.append(_Operation("sum", grid.sum, same_rates & grid.upper, net or "sum" in tags))
-        found.append(_Operation("percent change", grid.growth, grid.line_amounts, moves or beyond, True))
-        if moves or beyond:
+        if cited or moves or beyond or not _SHARE.search(clause):  # a share is no change
+            found.append(_Operation("percent change", grid.growth, grid.line_amounts, moves or beyond, True))
             found.append(_Operation("percent change", grid.growth, same_amounts, beyond))
     elif unit in ("points", "bp", "index"):
         times = 100.0 if unit == "bp" else 1.0
@@ -276,7 +312,11 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     elif unit == "ratio":
         found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
         found.append(_Operation("ratio", grid.share, same_amounts | same_rates, True))
-    elif unit in DURATIONS:  # cash lasts 11 years, stocks 40 days
+    elif unit in DURATIONS:  # a stay 0.5 days shorter; cash lasts 11 years, stocks 40 days
+        of_unit = np.array([one.fact.unit == unit for one in grid.entries])
+        spans = of_unit[:, None] & of_unit[None, :]
+        found.append(_Operation("difference", grid.gap, grid.line_amounts & spans, True, True))
+        found.append(_Operation("difference", -grid.gap, same_amounts & spans, True))
         pairs = same_amounts | grid.line_amounts | grid.line_amounts.T if cited else same_amounts
         found.append(_Operation("ratio", _A_YEAR[unit] * grid.share, pairs, cited or bool(_COVER.search(clause))))
     elif unit is None or unit in MONEY or unit == "count":
@@ -284,15 +324,20 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         pair = fits[:, None] & fits[None, :]
         net = bool(_NET.search(clause) or tags & {"profit", "loss"})
         found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
-        if near.moves_by and not beyond and not net:
+        change = near.moves_by and not beyond and not net  # from one line to another is none, but between two weeks
+        gaps = grid.twins if change else same_amounts
+        found.append(_Operation("difference", -grid.gap, gaps & pair, moves or beyond or net))
+        if change:
             return found
-        found.append(_Operation("difference", -grid.gap, same_amounts & pair, moves or beyond or net))
         found.append(_Operation("sum", grid.sum, same_amounts & grid.upper & pair, "sum" in tags))
-        if _PER.search(clause):
-            found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], True))
-        if _AVERAGE.search(clause):
-            both = (same_amounts & grid.upper) | grid.line_amounts
-            found.append(_Operation("average", grid.sum / 2, both & pair, True))
+        both = (same_amounts & grid.upper) | grid.line_amounts
+        found.append(_Operation("average", grid.sum / 2, both & pair, bool(_AVERAGE.search(clause))))
+        per = bool(_PER.search(clause))
+        found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], per))
+        if read.scale == 1.0 and abs(read.value) < 1000:  # "every pound spent brought in 6.47"; 7.4 of a hundred
+            found.append(_Operation("ratio", grid.share, same_amounts & pair, per))
+            if not read.currencies:
+                found.append(_Operation("percent", 100 * grid.share, same_amounts, per))
     return found
 
 
@@ -323,16 +368,14 @@ def infer(
         cited = [i for i, one in enumerate(grid.ids) if one in ids]
         if len(cited) < 2:
             return None
-        if whole := _of_all(read, [grid.entries[i] for i in cited]):
-            return whole
+        if several := _of_several(read, [grid.entries[i] for i in cited], _ACCIDENTS):
+            return several
     if not grid.gives(read):
-        return None
+        return None if ids is not None else _of_named(read, near, facts, sentence, grid)
     tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
-    most = _ACCIDENTS
     if cited:
-        most = _OF_TWO if len(cited) == 2 else most
         both = np.zeros_like(grid.upper)
         both[np.ix_(cited, cited)] = True
         operations = [one._replace(allowed=one.allowed & both) for one in operations]
@@ -344,7 +387,7 @@ def infer(
         if np.count_nonzero(hit):
             hits.append((one, hit))
     if not hits:
-        return None
+        return None if ids is not None else _of_named(read, near, facts, sentence, grid)
     scores, said = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
     size = abs(read.value)
@@ -355,11 +398,11 @@ def infer(
     ]  # fmt: skip
     best: tuple[float, Derived] | None = None
     for one, hit in hits:
-        if not one.hinted and not _other_words(sentence, grid):
-            continue
         for i, j in zip(*np.nonzero(hit), strict=True):
             score = float(pairs[i, j])
             first, last = grid.entries[i], grid.entries[j]
+            if read.unit is None and one.name in ("ratio", "percent") and first.fact.id == last.fact.id:
+                continue  # the use of a limit is told in percent
             if (best is not None and best[0] >= score) or min(first.size, last.size) <= 2 * read.half * (
                 one.name in ("difference", "sum")
             ):
@@ -375,10 +418,19 @@ def infer(
                 both = part and (whole or any(more.states(first.size + last.size) for more in sentence.reads))
                 if not (both if one.name == _PART else whole or TOTAL.search(last.fact.label)):
                     continue  # a share of a total that is no line
+            if ids is None and not (one.hinted or one.line or named) and one.name == "percent change":
+                continue  # by accident most percentages are the change from one line to another
             if mistaken and not (one.hinted and named):
                 continue
-            if expected > most and not (one.hinted and rivals <= 2 and named):
+            both = grid.grams[i] - grid.grams[j], grid.grams[j] - grid.grams[i]
+            few = (one.hinted and rivals <= 2 and named) or (rivals <= _FEW and all(some & said for some in both))
+            if expected > _ACCIDENTS and not few:
                 continue
+            if one.name == "percent" and size > 100.5 and not (read.bound or tags & {"times"}):
+                first_at, last_at = (_place(a - b, clause) for a, b in
+                                     ((grid.grams[i], grid.grams[j]), (grid.grams[j], grid.grams[i])))  # fmt: skip
+                if first_at is None or last_at is None or first_at > last_at:
+                    continue  # a part is no larger than its whole
             fault = _against(one, float(one.values[i, j]), first, last, (grid.grams[i], grid.grams[j]), read, near,
                              tags, clause)  # fmt: skip
             if fault == "sign":
@@ -388,22 +440,95 @@ def infer(
             if fault:
                 told = f"the other way round: {told}"
             best = score, Derived("percent" if one.name == _PART else one.name, evidence, told, fault)
+    if best is None and ids is None:
+        return _of_named(read, near, facts, sentence, grid)
     return best and best[1]
 
 
-def _of_all(read: Read, cited: list[Entry]) -> Derived | None:
-    """The sum of three to five amounts cited together, or what the others leave of the largest."""
-    if not 3 <= len(cited) <= 5 or len({_kind(one) for one in cited}) > 1 or read.unit == "percent" or read.sign < 0:
-        return None
-    if read.unit in ("ratio", "points", "bp") or not all(has_currency(read, one) for one in cited):
-        return None
-    total = sum(one.fact.value for one in cited)
-    rest = 2 * max(one.size for one in cited) - sum(one.size for one in cited)
-    evidence = [one.fact.id for one in cited]
-    for value, name in ((total, "sum"), (rest, "difference")):
-        if read.states(abs(value)):
-            return Derived(name, evidence, f"{name} of {', '.join(evidence)}")
+def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
+    """What three lines give that a clause without ids names or tells better than all others."""
+    scores, said = _scores(near, facts, sentence, grid)
+    kinds: dict[int, list[int]] = {}
+    for i in np.argsort(-scores, kind="stable"):
+        if scores[i] > _NAMED:
+            kinds.setdefault(_kind(grid.entries[i]), []).append(i)
+    for order in kinds.values():
+        for count in (3, 4):
+            if len(order) < count or (len(order) > count and scores[order[count]] == scores[order[count - 1]]):
+                continue
+            lines = [grid.entries[i] for i in order[:count]]
+            # each of them named apart from the others, or told
+            some = [grid.grams[i] & said for i in order[:count]]
+            apart = (own.difference(*(other for other in some if other is not own)) for own in some)
+            if all(one or near.tells(line) for one, line in zip(apart, lines, strict=True)) and (
+                found := _of_several(read, lines, _OF_NAMED)
+            ):
+                return found
     return None
+
+
+def _of_several(read: Read, lines: list[Entry], most: float) -> Derived | None:
+    """What three to five of a few lines give, by accident no more often than `most`: a plus b less c, shares of those.
+
+    Amounts are added, subtracted, and divided by each other; of percentages the sums and differences are told.
+    """
+    if not 3 <= len(lines) <= 5:
+        return None
+    ids = [one.fact.id for one in lines]
+    sizes = [one.size for one in lines]
+    if len({_kind(one) for one in lines}) == 1 and read.unit not in ("percent", "ratio", "points", "bp"):
+        for name, value in (
+            ("sum", sum(one.fact.value for one in lines)),
+            ("difference", 2 * max(sizes) - sum(sizes)),
+        ):
+            if read.states(abs(value)) and read.sign >= 0 and all(has_currency(read, one) for one in lines):
+                return Derived(name, ids, f"{name} of {', '.join(ids)}")  # of them all, or what the largest leaves
+    evidence: tuple[Entry, ...] | None = None
+    size, tried = abs(read.value), 0
+    for count in (3, 4, 5):
+        for some in itertools.combinations(lines, count):
+            for value in _values_of(read, [one.fact.value for one in some], some):
+                tried += size / 3 <= abs(value) <= 3 * size
+                if read.states(abs(value)) and (not read.sign or (value < 0) == (read.sign < 0)):
+                    evidence = evidence or some
+    if evidence is None or tried * 2 * read.half / size / _DECADE > most:
+        return None
+    ids = list(dict.fromkeys(one.fact.id for one in evidence))
+    return Derived("sum", ids, f"sums and quotients of {', '.join(ids)}")
+
+
+def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iterator[float]:
+    """What all of some lines give in the unit of a number."""
+    kinds = [_kind(one) for one in some]
+    unit, count = read.unit, len(some)
+    rates = kinds[0] == -1
+    alike = len(set(kinds)) == 1
+    told = unit in ("percent", "points", "bp") if rates else unit is None or unit in MONEY or unit == some[0].fact.unit
+    if alike and told and (rates or all(has_currency(read, one) for one in some)):
+        times = 100.0 if unit == "bp" else 1.0
+        for signs in itertools.product((1, -1), repeat=count - 1):
+            yield times * sum(sign * value for sign, value in zip((1, *signs), values, strict=True))
+        yield times * sum(values) / count
+        if count == 3:
+            yield from (times * (sum(values) - 3 * one) / 2 for one in values)  # the middle of two less the third
+    if rates or unit not in ("percent", "points", "bp", "ratio"):
+        return
+    scale = {"ratio": 1.0, "bp": 1e4}.get(unit, 100.0)
+    if alike and count == 3 and unit in ("percent", "ratio"):
+        for i, one in enumerate(values):
+            a, b = values[:i] + values[i + 1 :]
+            for two in (a + b, a - b):
+                if one and two:
+                    yield from (scale * two / one, scale * one / two)
+    if count == 4:
+        for i in (1, 2, 3):
+            a, b = values[0], values[i]
+            c, d = (values[j] for j in (1, 2, 3) if j != i)
+            if alike and unit in ("percent", "ratio") and a + b and c + d:
+                yield from (scale * (a + b) / (c + d), scale * (c + d) / (a + b))
+                yield from (scale * ((a + b) / (c + d) - 1), scale * ((c + d) / (a + b) - 1))
+            if unit != "ratio" and kinds[0] == kinds[i] and all((a, b, c, d)):  # of two shares, or of two growths
+                yield from (scale * (x / y - z / w) for x, y in ((a, b), (b, a)) for z, w in ((c, d), (d, c)))
 
 
 _PART = "percent of the sum"
@@ -419,6 +544,10 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
             return "sign"
         wrong = direction and (value > 0) != (direction == "up") and first.fact.value >= 0
         return "comparative" if wrong else None
+    if one.name == "ratio" and read.unit in ("ratio", None) and abs(value) < 1:
+        a, b = (_place(mine - other, clause) for mine, other in (named, named[::-1]))
+        if a is not None and b is not None and b < a:
+            return "sign"  # the other one is named as how many times the first
     if one.name != "difference":
         return "sign" if read.sign and (value < 0) != (read.sign < 0) else None
     # first less last: the one named first, or not at all, is what the sentence is about
@@ -427,9 +556,11 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
         if direction or None in places or one.name != "difference":
             return "sign"
         return "sign" if (places[0] < places[1]) != (value < 0) else None
-    if not tags & {"beyond", "short"} or not direction or places == [None, None] or places[0] == places[1]:
+    if not tags & {"beyond", "short"} or not direction or places[0] == places[1]:
         return None
-    ahead = places[0] is None or (places[1] is not None and places[0] < places[1])
+    if None in places:
+        return None
+    ahead = places[0] < places[1]
     return "comparative" if (value > 0) != (ahead == (direction == "up")) else None
 
 
@@ -439,18 +570,3 @@ def _place(names: frozenset[str], clause: str) -> int | None:
     found = [match.start() for one in names if one[0] != "="
              and (match := re.search(rf"(?<![a-z]){re.escape(one)}", low))]  # fmt: skip
     return min(found, default=None)
-
-
-def _other_words(sentence: Sentence, grid: Grid) -> bool:
-    """Whether a clause says more than labels do: words that may tell of an operation."""
-    at, before = -2, ""
-    rest = sentence.words.rest
-    for start, word in rest[bisect_left(rest, (sentence.clause.start,)) : bisect_left(rest, (sentence.clause.end,))]:
-        if word.isascii():
-            if len(word) > 3 and word not in PLAIN_WORDS and stem(word) not in grid.weights:
-                return True
-        elif word not in PLAIN_CHARS:
-            if start == at + 1 and before + word not in grid.weights:
-                return True
-            at, before = start, word
-    return False
