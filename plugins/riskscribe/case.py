@@ -65,6 +65,8 @@ PREFIX = {
 }
 # The code after the prefix is random and short. A running number would teach a small model to count, not to read.
 ID_PATTERN = rf"(?:{'|'.join(PREFIX.values())})-[A-Z0-9]{{2,8}}"
+# what follows its first letter: `re` searches a text fast for a pattern that begins with a set of characters
+ID_REST = rf"(?:{'|'.join(f'(?<={one[0]}){one[1:]}' for one in PREFIX.values())})-[A-Z0-9]{{2,8}}"
 EvidenceId = Annotated[str, StringConstraints(pattern=rf"^{ID_PATTERN}$")]
 
 

@@ -317,6 +317,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
     phrases = [one for one in facts.phrases if one in low]
     all_qualities = frozenset([one.name for one in terms if one.tag == "qualities"])
     rests_on = frozenset(cited) if cited is not None else None
+    starts = [one.start for one in terms]
     for i, read in enumerate(reads):
         near = Context()
         start, end = near.span = read.span
@@ -331,8 +332,8 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
         near.all_qualities = all_qualities
         first, last = bounds[i]
         near.lead, near.tail = text[first:start], text[end:last]
-        near.left = words.between(first, start)
-        near.right = words.between(end, last)
+        near.left = terms[bisect_left(starts, first) : bisect_left(starts, start)]
+        near.right = terms[bisect_left(starts, end) : bisect_left(starts, last)]
         measures, qualities, quarters, strong, weak = set(), set(), set(), [], False
         for one in (*near.left, *near.right):
             tag, name = one.tag, one.name

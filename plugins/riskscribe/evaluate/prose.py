@@ -10,12 +10,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from riskscribe.case import ID_PATTERN
+from riskscribe.case import ID_PATTERN, ID_REST
 from riskscribe.evaluate.numbers import Read, lower, normalise, scan
 from riskscribe.files import read_yaml
 
 _BRACKETS = re.compile(r"\[([^\[\]]{1,400})\]")
-_ID = re.compile(rf"(?<![A-Za-z0-9-]){ID_PATTERN}(?![A-Za-z0-9-])")
+_ID = re.compile(rf"[A-Z](?<![A-Za-z0-9-].){ID_REST}(?![A-Za-z0-9-])")
 _ID_SHAPE = re.compile(rf"{ID_PATTERN}|[A-Z]{{2,6}}-(?=[A-Z]*[0-9])[A-Z0-9]{{1,10}}")
 _BARE_ID = re.compile(r"[A-Za-z]{1,6}[-_#]?[0-9]{1,5}[A-Za-z]?|[A-Za-z]{2,6}-[A-Za-z0-9]{1,10}")
 _BETWEEN_IDS = re.compile(r"[\s,，;；、&]+")

@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from riskscribe.case import ID_PATTERN
+from riskscribe.case import ID_REST
 from riskscribe.errors import InputError
 from riskscribe.files import one_line
 from riskscribe.report import Report
 
-_CITED = re.compile(rf"\[[^\[\]]{{0,400}}\]|{ID_PATTERN}")
+_CITED = re.compile(rf"[\[A-Z](?:(?<=\[)[^\[\]]{{0,400}}\]|{ID_REST})")
 _HAN = re.compile(r"[㐀-鿿]")
 _WORD = re.compile(r"[a-zà-ÿ]{2,}")
 # words that a text of some length in that language cannot do without

@@ -93,9 +93,8 @@ def _found(
 _L = "(low|moderate|high|critical)"
 _LEVEL_IN_PROSE: dict[Language, re.Pattern] = {
     "en": re.compile(
-        r"\b(?:risk|level)(?: level)?(?: (?:is|stays|stands|remains|at|of|as|only|overall|rated|assessed))*[ :]+"
-        rf"{_L}\b|\b{_L}[ -](?:risk|level)\b|\bpolicy gives {_L}\b|\bassessed as {_L}\b"
-        rf"|\bthe book(?: is)?(?: at)? {_L}\b",
+        r"\b(?:(?:risk|level)(?: level)?(?: (?:is|stays|stands|remains|at|of|as|only|overall|rated|assessed))*[ :]+"
+        rf"{_L}|{_L}[ -](?:risk|level)|policy gives {_L}|assessed as {_L}|the book(?: is)?(?: at)? {_L})\b",
         re.IGNORECASE,
     ),
     "zh": re.compile(
