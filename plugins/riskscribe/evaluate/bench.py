@@ -335,8 +335,8 @@ STEPS = {
 }
 
 
-def steps(texts: list[tuple[str, Facts, list[str] | None, bool]], rounds: int = 5) -> dict[str, float]:
-    """Mean CPU microseconds a text of each step of grounding, the least of some rounds.
+def steps(texts: list[tuple[str, Facts, list[str] | None, bool]], rounds: int = 20) -> dict[str, float]:
+    """Mean CPU microseconds a text of each step of grounding, the least of rounds in which they take turns.
 
     Args:
         texts: (text, evidence, ids that it rests on without citations, lenient).
@@ -349,29 +349,58 @@ def steps(texts: list[tuple[str, Facts, list[str] | None, bool]], rounds: int = 
         own = [(one, list(itertools.islice(found, len(one.reads)))) for one in sentences(reading, facts, cited)]
         read.append((reading, facts, cited))
         clauses.append((text, facts, own))
-
-    def spent(call, items) -> float:
-        least = float("inf")
-        for _ in range(rounds):
+    calls = {
+        "words": (read_words, [(one.small,) for one, *_ in read]),
+        "numbers": (scan, [(one.plain, one.words.all, one.small) for one, *_ in read]),
+        "reading": (lambda text, facts, *_: reading_of(text, facts.ids), texts),
+        "contexts": (sentences, read),
+        "comparisons": (
+            lambda text, facts, own: [[*claims_of(text, one, numbers, facts)] for one, numbers in own], clauses
+        ),
+        "all": (lambda text, facts, cited, lenient: ground_text(text, facts, cited, lenient=lenient), texts),
+    }  # fmt: skip
+    spent = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, (call, items) in calls.items():
             begun = time.thread_time()
             for one in items:
                 call(*one)
-            least = min(least, time.thread_time() - begun)
-        return 1e6 * least / len(texts)
+            spent[name] = min(spent[name], 1e6 * (time.thread_time() - begun) / len(texts))
+    reading = spent.pop("reading")
+    spent["ids"] = reading - spent["words"] - spent["numbers"]
+    spent["verdicts"] = spent["all"] - reading - spent["contexts"] - spent["comparisons"]
+    return {name: spent[name] for name in STEPS}
 
-    reading = spent(lambda text, facts, *_: reading_of(text, facts.ids), texts)
-    found = {
-        "words": spent(read_words, [(one.small,) for one, *_ in read]),
-        "numbers": spent(scan, [(one.plain, one.words.all, one.small) for one, *_ in read]),
-        "contexts": spent(sentences, read),
-        "comparisons": spent(
-            lambda text, facts, own: [[*claims_of(text, one, numbers, facts)] for one, numbers in own], clauses
-        ),
-        "all": spent(lambda text, facts, cited, lenient: ground_text(text, facts, cited, lenient=lenient), texts),
+
+def times(golds: list[Gold], chosen: list[Table]) -> dict[str, Any]:
+    """How long a report and each step takes: {tables (Markdown by title), figures}."""
+    prose = [
+        (text, facts_of(one.case), evidence or None, False)
+        for one in golds[::5]
+        for _, text, evidence in one.report.prose()
+    ]
+    on_tables = []
+    for table in chosen:
+        if table.part == "held_out":
+            facts = read_facts(table.evidence(), table.table)
+            on_tables += [(one.text, facts, None, not one.cited) for one in [*tables.items(table, SEED)][::20]]
+    figures = {"speed": speed(golds), "steps": {"prose": steps(prose), "tables": steps(on_tables)}}
+    names = {
+        "ground_report_us": "grounding of a report, µs",
+        "verify_us": "verification of a report, µs",
+        "score_us": "score_answer without text metrics, µs",
+        "score_first_us": "the same of cases seen for the first time, µs",
+        "report_json_us": "of which reading the report's JSON into its model, µs",
+        "score_reports_per_second": "score_answer, reports a second and core",
     }
-    found["ids"] = reading - found["words"] - found["numbers"]
-    found["verdicts"] = found["all"] - reading - found["contexts"] - found["comparisons"]
-    return {name: found[name] for name in STEPS}
+    rows = [[what, *(f"{one[key]:.0f}" for one in figures["steps"].values())] for key, what in STEPS.items()]
+    shown = {
+        "Speed, CPU time of one core": markdown(
+            ["what", "value"], [[what, f"{figures['speed'][key]:,.0f}"] for key, what in names.items()]
+        ),
+        "Where the time goes, CPU µs a text": markdown(["step", "prose of a report", "sentence on a table"], rows),
+    }
+    return {"tables": shown, "figures": figures}
 
 
 # --- what is told
@@ -459,33 +488,9 @@ def run(part: str, kinds: set[str] | None, per_kind: dict[str, int], counts: boo
                 hits, count = _cells([one for one in own if one["kind"] == mode and one["language"] == language])
                 rows.append([mode, language, count, wilson(count - hits, count)])
         shown["Random numbers against 25 evidence lines"] = markdown(["mode", "language", "n", "accepted %"], rows)
-        figures["speed"] = speed(golds)
-        names = {
-            "ground_report_us": "grounding of a report, µs",
-            "verify_us": "verification of a report, µs",
-            "score_us": "score_answer without text metrics, µs",
-            "score_first_us": "the same of cases seen for the first time, µs",
-            "report_json_us": "of which reading the report's JSON into its model, µs",
-            "score_reports_per_second": "score_answer, reports a second and core",
-        }
-        shown["Speed, CPU time of one core"] = markdown(
-            ["what", "value"], [[names[k], f"{v:,.0f}"] for k, v in figures["speed"].items()]
-        )
-        prose = [
-            (text, facts_of(one.case), evidence or None, False)
-            for one in golds[:120]
-            for _, text, evidence in one.report.prose()
-        ]
-        on_tables = []
-        for table in found:
-            if table.part == "held_out":
-                facts = read_facts(table.evidence(), table.table)
-                on_tables += [(one.text, facts, None, not one.cited) for one in tables.items(table, SEED)[::5]]
-        figures["steps"] = {"prose": steps(prose), "tables": steps(on_tables)}
-        shown["Where the time goes, CPU µs a text"] = markdown(
-            ["step", "prose of a report", "sentence on a table"],
-            [[what, *(f"{one[key]:.0f}" for one in figures["steps"].values())] for key, what in STEPS.items()],
-        )
+        spent = times(golds, found)
+        figures |= spent["figures"]
+        shown |= spent["tables"]
     figures["counts"] = _counts(records)
     return {"records": records, "tables": shown, "figures": figures}
 
@@ -530,8 +535,13 @@ def main() -> None:
     parser.add_argument("--per-kind", type=int, help="faults a kind and language (default 20 on dev, 90 else)")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json and failures.jsonl")
     parser.add_argument("--page", type=Path, help="page whose result tables are replaced")
+    parser.add_argument("--speed", action="store_true", help="only the times, of the validation split")
     arguments = parser.parse_args()
     per_kind = dict.fromkeys(PER_KIND, arguments.per_kind) if arguments.per_kind else PER_KIND
+    if arguments.speed:
+        spent = times(load_golds(["val.jsonl"]), tables.load(PLANTED))
+        print("\n\n".join(f"{title}\n\n{text}" for title, text in spent["tables"].items()))
+        return
     try:
         kinds = set(arguments.kind or ())
         known = {*mutations.FAULTS, *mutations.HARMLESS, *tables.FAULTS, *tables.HARMLESS, "as written"}
