@@ -513,3 +513,27 @@ def test_what_nothing_contradicts_is_accepted_beside_its_ids(text, flagged):
 )
 def test_what_nothing_contradicts_is_accepted_without_ids(text, flagged):
     assert [one for one, *_ in _flagged(ODDS, text, lenient=True)] == flagged
+
+
+WEEKS = [
+    {"id": "kill", "label": "Slaughter, week 23", "value": 98.6, "unit": "thousand head"},
+    {"id": "killp", "label": "Slaughter, week 22", "value": 102.1, "unit": "thousand head"},
+    {"id": "cold", "label": "Cold storage, week 23", "value": 41.7, "unit": "thousand head"},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"),
+    [
+        # of two weeks, whose order no label tells to the engine
+        ("Slaughter slipped by 3.5 thousand.", []),
+        ("Slaughter snorfed 3.4%.", []),
+        # 56.9 thousand lie between slaughter and storage: that is no change of either
+        ("Slaughter rose by 56.9 thousand.", ["56.9 thousand"]),
+        # storage is 57.7 % below slaughter, which is no share of it
+        ("Cold storage makes up 57.7% of slaughter.", ["57.7%"]),
+        ("Cold storage makes up 42.3% of slaughter.", []),
+    ],
+)
+def test_a_change_is_of_one_line_and_no_share(text, flagged):
+    assert [one for one, *_ in _flagged(WEEKS, text, lenient=True)] == flagged
