@@ -252,7 +252,7 @@ def test_no_worse_needs_the_bound_no_new_fatal_error_and_enough_cases():
     clean = [made(i) for i in range(200)]
     found = no_worse(METRIC["fatal_error_free"], clean, clean, COMMITTED)
     assert found["outcome"] == "no_worse" and 0 < found["upper"] < 2 and found["reasons"] == []
-    # a score of answers that are all the same has no bootstrap interval; its bound is that of the share that may differ
+    # a score of equal answers has no bootstrap interval; its bound is that of the share that may differ
     same = no_worse(METRIC["level_balanced"], clean, clean, COMMITTED)
     assert (same["outcome"], same["loss"], same["upper"]) == ("no_worse", 0, found["upper"])
     few = no_worse(METRIC["fatal_error_free"], clean[:24], clean[:24], COMMITTED)
