@@ -432,7 +432,7 @@ def demo(job: Job) -> bool:
     release = job.release
     if release and job.embedded:
         base.build(BASE)
-    cases = {"example_book": import_csv(Path("datasets/example_book")), "test_case": job.rows()[0].case}
+    cases = {"test_case": job.rows()[0].case, "example_book": import_csv(Path("datasets/example_book"))}
     ore = Path(os.environ.get("RISKSCRIBE_ORE", "../shared/data/ore")) / "example_77"
     if ore.exists():
         cases["ore_example_77"] = import_ore(ore, Path("datasets/ore_limits/example_77.yaml"))

@@ -181,7 +181,8 @@ def test_tested_merged_and_served_are_one_model(folder, parsed):
     tuned, export, api = (load(folder / f"{one}.yaml") for one in ("predict_tuned", "export", "api"))
     assert tuned["infer_dtype"] == export["infer_dtype"] == api["infer_dtype"]
     assert tuned["model_name_or_path"] == export["model_name_or_path"]
-    trained = load(folder / load(folder / "profiles.yaml")["full"]["train"].get("recipe", "sft_qlora.yaml"))
+    # typed by hand; the stages say which adapter is theirs
+    trained = load(folder / load(folder / "profiles.yaml")["quick"]["train"].get("recipe", "sft_qlora.yaml"))
     assert tuned["adapter_name_or_path"] == export["adapter_name_or_path"] == trained["output_dir"]
     assert export["export_dir"] == api["model_name_or_path"]
     assert export["export_legacy_format"] is False

@@ -18,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
+from riskscribe.files import replacing
 from riskscribe.lf import api, board, cluster, decode, guide, live, provenance, rows
 from riskscribe.lf.tasks import CASES, TASKS
-from riskscribe.release import checkpoint
 
 TESTED = ("0.9.4", "0.9.5")
 ON_BOARD = ("0.9.5",)
@@ -271,6 +271,19 @@ def show_inputs_to_metric(module: ModuleType) -> None:
     decode.install()
 
 
+def _store_as(path: Path, dtype: str) -> None:
+    """Write a safetensors file again with its tensors in another type; whole or not at all."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        found = {name: file.get_tensor(name).to(getattr(torch, dtype)) for name in file.offset_keys()}
+    with replacing(path) as part:
+        save_file(found, part, metadata=about)
+
+
 def store_adapter(module: ModuleType) -> None:
     """What `adapter_dtype` asks for. Upstream: train/sft/workflow.py, run_sft.
 
@@ -285,7 +298,7 @@ def store_adapter(module: ModuleType) -> None:
         if training_args.do_train and training_args.should_save and finetuning_args.adapter_dtype != "float32":
             weights = Path(training_args.output_dir) / "adapter_model.safetensors"
             if weights.exists():
-                checkpoint.store_as(weights, finetuning_args.adapter_dtype)
+                _store_as(weights, finetuning_args.adapter_dtype)
         return result
 
     module.run_sft = run_sft

@@ -1,6 +1,6 @@
 """What a checkpoint must hold to be a model at all, and how a newer transformers' files are read by an older one.
 
-Everything here but `store_as` reads headers and JSON; no weight is loaded.
+Everything here reads headers and JSON; no weight is loaded.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from riskscribe import manifest
 from riskscribe.errors import InputError
-from riskscribe.files import read_json, replacing
+from riskscribe.files import read_json
 
 # what must be the same in a model and in what is made of it; a changed one ruins the answers without an error
 ARCHITECTURE = (
@@ -168,16 +168,3 @@ def adapter_faults(adapter: Path, base: Path) -> list[str]:
 def size(folder: Path) -> int:
     """Bytes of the files in a model folder."""
     return sum(path.stat().st_size for path in Path(folder).iterdir() if path.is_file())
-
-
-def store_as(path: Path, dtype: str) -> None:
-    """Write a safetensors file again with its tensors in another type, as "bfloat16"; whole or not at all."""
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    with safe_open(path, "pt") as file:
-        about = file.metadata()
-        found = {name: file.get_tensor(name).to(getattr(torch, dtype)) for name in file.offset_keys()}
-    with replacing(path) as part:
-        save_file(found, part, metadata=about)
