@@ -538,11 +538,11 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true", help="only the times, of the validation split")
     arguments = parser.parse_args()
     per_kind = dict.fromkeys(PER_KIND, arguments.per_kind) if arguments.per_kind else PER_KIND
-    if arguments.speed:
-        spent = times(load_golds(["val.jsonl"]), tables.load(PLANTED))
-        print("\n\n".join(f"{title}\n\n{text}" for title, text in spent["tables"].items()))
-        return
     try:
+        if arguments.speed:
+            spent = times(load_golds(["val.jsonl"]), tables.load(PLANTED))
+            print("\n\n".join(f"{title}\n\n{text}" for title, text in spent["tables"].items()))
+            return
         kinds = set(arguments.kind or ())
         known = {*mutations.FAULTS, *mutations.HARMLESS, *tables.FAULTS, *tables.HARMLESS, "as written"}
         if unknown := kinds - known:

@@ -195,7 +195,7 @@ class Side:
 
 
 # keys that only the plugin knows
-OWN_KEYS = ("cpu_kernels", "dequantize_once", "adapter_dtype")
+OWN_KEYS = ("cpu_kernels", "dequantize_once", "adapter_dtype", "answer_schema")
 SIDES = {
     "ours": Side("the recipe with the plugin", True, "auto", {}),
     # examples/train_lora/qwen3_lora_sft.yaml: bf16, gradient checkpointing (the default), 4 loader workers, one row a
@@ -249,8 +249,7 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, bas
             "logging_steps": 1, "save_strategy": "no", "plot_loss": False,
             "include_num_input_tokens_seen": "non_padding", **side.settings,
         }  # fmt: skip
-        return _trained({key: value for key, value in recipe.items() if side.plugin or key not in OWN_KEYS} | settings,
-                        side.plugin)  # fmt: skip
+        return _trained(recipe | settings, side.plugin)
 
     found = _in_turn(names, rounds, run)
     if len({one["tokens"] for runs in found.values() for one in runs}) != 1:
@@ -299,7 +298,6 @@ def predict(
     bases = {"auto": base, "float32": base} if base else _both_types(out.parent)
     data = _datasets(out / "data", read_rows(ROWS)[:count])
     recipe = read_yaml(RECIPES / "predict_tuned.yaml")
-    own = {"answer_schema"}
 
     def run(name: str, turn: int) -> dict[str, Any]:
         side = PREDICTING[name]
@@ -308,8 +306,7 @@ def predict(
             "dataset_dir": str(data), "eval_dataset": name_of(side), "max_new_tokens": tokens,
             "output_dir": str(out / f"{name}-{turn}"), "per_device_eval_batch_size": count, **side.settings,
         }  # fmt: skip
-        return _predicted({key: value for key, value in recipe.items() if side.plugin or key not in own} | settings,
-                          side.plugin)  # fmt: skip
+        return _predicted(recipe | settings, side.plugin)
 
     found = _in_turn(names, rounds, run)
     write_json(out / "predict.json", found)
@@ -386,6 +383,8 @@ def _datasets(folder: Path, rows: list) -> Path:
 
 def _run(recipe: dict[str, Any], plugin: bool) -> tuple[Path, float]:
     """One run of LLaMA-Factory in a process of its own: its folder, and its peak memory in GiB."""
+    if not plugin:
+        recipe = {key: value for key, value in recipe.items() if key not in OWN_KEYS}
     out = Path(recipe["output_dir"])
     out.mkdir(parents=True, exist_ok=True)
     path = out.with_suffix(".yaml")  # JSON is YAML; LLaMA-Factory cannot open a file named .json
