@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from riskscribe.lf import decode
+from riskscribe.lf import decode, kernels
 
 PAD, EOS = 0, 63
 
@@ -166,6 +166,39 @@ def test_attention_over_a_shared_beginning_is_attention(shared):
     own = key[:, :, shared:], value[:, :, shared:]
     found = decode.attend_one_token(query, first, own, blank[..., shared:], 0.3)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shared", [0, 25])
+@pytest.mark.parametrize("length", [7, 300])
+def test_attention_over_a_prompt_is_attention(shared, length):
+    torch.manual_seed(0)
+    query = torch.randn(1, 8, length, 16)
+    key, value = (torch.randn(1, 2, shared + length, 16) for _ in range(2))
+    mask = torch.ones(length, shared + length, dtype=torch.bool).tril(shared)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=1.0, enable_gqa=True
+    )
+    torch.testing.assert_close(kernels.causal_attention(query, key, value), expected)
+
+
+def test_packed_weights_are_the_same_weights_and_leave_no_trace(model, monkeypatch):
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor has no bfloat16 in oneDNN")
+    model = model.to(torch.bfloat16)
+    used = []
+    linear = decode._packed_linear
+    monkeypatch.setattr(decode, "_packed_linear", lambda layer, *rest: used.append(layer) or linear(layer, *rest))
+    x = torch.randn(3, model.config.hidden_size).to(torch.bfloat16)
+    layer = model.model.layers[0].mlp.up_proj
+    expected = layer(x)
+    with torch.no_grad(), decode.packed(model, 3):
+        torch.testing.assert_close(layer(x), expected)
+    assert used == [layer] and "forward" not in vars(layer)
+    both(model, [draw(1, 12), draw(2, 9)])
+    assert model.lm_head in used and not any("forward" in vars(one) for one in (layer, model.lm_head))
+    monkeypatch.setattr(decode, "PACKED", 0)
+    with decode.packed(model, 3):
+        assert "forward" not in vars(layer)
 
 
 @given(st.data())

@@ -5,6 +5,9 @@ A loop in the place of transformers' own (GenerationMixin._sample), with its pro
 - Prompts that begin alike (the worked examples of a few-shot prompt) have that beginning computed once, and read once
   a token for the whole batch (as in Hydragen, arXiv:2402.05099).
 - Every prompt is read by itself: no padding is computed, and causal attention needs no mask.
+- Causal attention over a prompt goes in blocks of plain matrix products (kernels.py).
+- In bfloat16 the weights of linear layers are put into oneDNN's own order once an answer: plain calls do it at every
+  token. torch's inductor does the same when a model is frozen.
 - Keys and values lie in one buffer that is written in place: transformers copies the whole cache twice a token, to
   append to it and to give every query head its own copy of the keys its group shares.
 - A finished row leaves the batch.
@@ -14,8 +17,8 @@ Upstream: transformers generation/utils.py (_sample), cache_utils.py, integratio
 """
 
 import threading
-from contextlib import nullcontext
-from functools import wraps
+from contextlib import contextmanager, nullcontext
+from functools import partial, wraps
 from types import SimpleNamespace
 
 from tqdm import tqdm
@@ -24,6 +27,8 @@ ROOM = 128
 # below this many tokens the extra pass costs more than it saves
 SHARED = 128
 ATTENTION = "riskscribe"
+# bytes of weights; they are there twice while they are in another order too
+PACKED = 2 << 30
 # one answer at a time: a model's config is changed for it, and an abandoned one may still be in its last step
 _ALONE = threading.RLock()
 
@@ -127,29 +132,57 @@ class Batch:
             layer.keep(rows)
 
 
+@contextmanager
+def packed(model, rows: int):
+    """While it lasts, linear layers stored in bfloat16 multiply `rows` rows by weights in oneDNN's order."""
+    import torch
+
+    layers = [
+        one
+        for one in model.modules()
+        if type(one) is torch.nn.Linear and one.weight.dtype is torch.bfloat16 and "forward" not in vars(one)
+    ]
+    fits = sum(one.weight.nbytes for one in layers) <= PACKED
+    if not (fits and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        layers = []
+    try:
+        for one in layers:
+            one.forward = partial(
+                _packed_linear, one, torch.ops.mkldnn._reorder_linear_weight(one.weight.detach(), rows)
+            )
+        yield
+    finally:
+        for one in layers:
+            vars(one).pop("forward", None)
+
+
+def _packed_linear(layer, weight, x):
+    import torch
+
+    if x.dtype is not torch.bfloat16:
+        return type(layer).forward(layer, x)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, "none", [], "")
+
+
 def attend(module, query, layer: Layer, new, attention_mask=None, dropout=0.0, scaling=None, **options):
     """Attention over a `Layer`: query (rows, heads, tokens, width) -> (rows, tokens, heads, width), and no weights."""
     import torch
 
+    from riskscribe.lf.kernels import causal_attention
+
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    batch, rows, heads, width = layer.batch, query.shape[0], query.shape[1], query.shape[3]
+    batch = layer.batch
     if batch.reading == "all":
+        rows, heads, _, width = query.shape
         grouped = query.reshape(rows, new.keys.shape[1], -1, width)
         found = attend_one_token(grouped, layer.first, layer.own, batch.mask, scale).reshape(rows, heads, 1, width)
         return found.transpose(1, 2), None
-    group = heads // new.keys.shape[1]
-    keys, values = (one.repeat_interleave(group, dim=1) for one in (new.keys, new.values))
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    found, weight = flash(query, keys, values, 0.0, True, scale=scale)
+    keys, values = new.keys, new.values
     if batch.reading is not None and layer.first is not None:
-        # the shared beginning lies wholly before the prompt: no mask, and all heads of a group at once
-        at = query.reshape(1, heads // group, group * query.shape[2], width)
-        before, weight_before = flash(at, layer.first[0][None], layer.first[1][None], 0.0, False, scale=scale)
-        before, weight_before = before.reshape(query.shape), weight_before.reshape(weight.shape)
-        # two softmaxes are joined by their sums, which the kernel gives as logarithms
-        part = torch.sigmoid(weight - weight_before)[..., None].to(found.dtype)
-        found = part * found + (1 - part) * before
-    return found.transpose(1, 2), None
+        keys, values = (
+            torch.cat([first[None], own], dim=2) for first, own in zip(layer.first, (keys, values), strict=True)
+        )
+    return causal_attention(query * scale, keys, values).transpose(1, 2), None
 
 
 def attend_one_token(query, first, own, blank, scale: float):
@@ -227,26 +260,27 @@ def _decode(model, input_ids, rows, processors, stop, pad: int, total: int, show
     width = input_ids.shape[1]
     # a processor that counts rows of its own must be told which are left
     may_drop = all(hasattr(one, "keep") or type(one).__module__.startswith("transformers.") for one in processors)
-    for step in range(total):
-        scores = processors(told[alive, : width + step], logits.float())
-        chosen = torch.where(going, scores.argmax(dim=-1), pad)
-        told[alive, width + step] = chosen
-        for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
-            found[row].append(token)
-        show(chosen)
-        going = going & ~stop(told[alive, : width + step + 1], scores)
-        if not going.any() or step + 1 == total:
-            break
-        if may_drop and int(going.sum()) <= 0.8 * len(going):
-            left = going.nonzero()[:, 0]
-            alive, chosen, going = alive[left], chosen[left], going[left]
-            batch.keep(left)
-            for one in processors:
-                if hasattr(one, "keep"):
-                    one.keep(left.tolist())
-        batch.grow()
-        positions = torch.tensor([[len(rows[row]) + step] for row in alive.tolist()])
-        logits = forward(chosen[:, None], positions)
+    with packed(model, len(rows)):
+        for step in range(total):
+            scores = processors(told[alive, : width + step], logits.float())
+            chosen = torch.where(going, scores.argmax(dim=-1), pad)
+            told[alive, width + step] = chosen
+            for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
+                found[row].append(token)
+            show(chosen)
+            going = going & ~stop(told[alive, : width + step + 1], scores)
+            if not going.any() or step + 1 == total:
+                break
+            if may_drop and int(going.sum()) <= 0.8 * len(going):
+                left = going.nonzero()[:, 0]
+                alive, chosen, going = alive[left], chosen[left], going[left]
+                batch.keep(left)
+                for one in processors:
+                    if hasattr(one, "keep"):
+                        one.keep(left.tolist())
+            batch.grow()
+            positions = torch.tensor([[len(rows[row]) + step] for row in alive.tolist()])
+            logits = forward(chosen[:, None], positions)
     return found
 
 

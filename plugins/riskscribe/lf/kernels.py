@@ -24,12 +24,14 @@ BLOCK = 128
 
 
 def _blocks(query, key):
-    """(first, last, queries, the keys before them) of every block; query heads that share keys lie together."""
+    """(slice of the queries, queries, slice of the keys up to them) of every block; query heads that share keys lie
+    together. The queries are those of the last keys.
+    """
     batch, _, length, width = query.shape
-    groups = key.shape[1]
+    groups, before = key.shape[1], key.shape[2] - length
     for first in range(0, length, BLOCK):
-        last = min(length, first + BLOCK)
-        yield first, last, query[:, :, first:last].reshape(batch, groups, -1, width), key[:, :, :last]
+        own = slice(first, min(length, first + BLOCK))
+        yield own, query[:, :, own].reshape(batch, groups, -1, width), slice(before + own.stop)
 
 
 def _probabilities(queries, keys, later):
@@ -41,23 +43,33 @@ def _probabilities(queries, keys, later):
     return scores.softmax(-1)
 
 
-def _later(length: int, like):
-    return torch.full((length, length), float("-inf"), dtype=like.dtype).triu(1)
+def _later(query):
+    """What is added to the scores of a block's queries against their own keys; a shorter block takes a corner."""
+    length = min(BLOCK, query.shape[2])
+    return torch.full((length, length), float("-inf"), dtype=query.dtype).triu(1)
+
+
+def causal_attention(query, key, value):
+    """Softmax attention of (batch, heads, length, width) scaled queries on the (batch, groups, keys, width) keys and
+    values that end with their own: (batch, heads, length, width).
+    """
+    out, later = torch.empty_like(query), _later(query)
+    for own, queries, seen in _blocks(query, key):
+        size = own.stop - own.start
+        found = _probabilities(queries, key[:, :, seen], later[:size, :size]) @ value[:, :, seen]
+        out[:, :, own] = found.view_as(out[:, :, own])
+    return out
 
 
 class CausalAttention(torch.autograd.Function):
-    """Softmax attention of (batch, heads, length, width) queries on (batch, groups, length, width) keys and values."""
+    """`causal_attention` for training, of as many queries as keys."""
 
     @staticmethod
     def forward(ctx, query, key, value, scaling):
         query = query * scaling
         ctx.save_for_backward(query, key, value)
-        ctx.scaling, out = scaling, torch.empty_like(query)
-        later = _later(min(BLOCK, query.shape[2]), query)
-        for first, last, queries, keys in _blocks(query, key):
-            found = _probabilities(queries, keys, later[: last - first, : last - first]) @ value[:, :, :last]
-            out[:, :, first:last] = found.view_as(out[:, :, first:last])
-        return out
+        ctx.scaling = scaling
+        return causal_attention(query, key, value)
 
     @staticmethod
     def backward(ctx, grad):
@@ -65,14 +77,15 @@ class CausalAttention(torch.autograd.Function):
         to_query = torch.empty_like(query)
         # summed over blocks
         to_key, to_value = (torch.zeros(one.shape, dtype=torch.float32) for one in (key, value))
-        later = _later(min(BLOCK, query.shape[2]), query)
-        for first, last, queries, keys in _blocks(query, key):
-            p = _probabilities(queries, keys, later[: last - first, : last - first])
-            back = grad[:, :, first:last].reshape(queries.shape)
-            to_value[:, :, :last] += p.transpose(-1, -2) @ back
-            scores = torch._softmax_backward_data(back @ value[:, :, :last].transpose(-1, -2), p, -1, p.dtype)
-            to_query[:, :, first:last] = (scores @ keys).view_as(to_query[:, :, first:last])
-            to_key[:, :, :last] += scores.transpose(-1, -2) @ queries
+        later = _later(query)
+        for own, queries, seen in _blocks(query, key):
+            size = own.stop - own.start
+            p = _probabilities(queries, key[:, :, seen], later[:size, :size])
+            back = grad[:, :, own].reshape(queries.shape)
+            to_value[:, :, seen] += p.transpose(-1, -2) @ back
+            scores = torch._softmax_backward_data(back @ value[:, :, seen].transpose(-1, -2), p, -1, p.dtype)
+            to_query[:, :, own] = (scores @ key[:, :, seen]).view_as(to_query[:, :, own])
+            to_key[:, :, seen] += scores.transpose(-1, -2) @ queries
         return to_query.mul_(ctx.scaling), to_key.to(key.dtype), to_value.to(value.dtype), None
 
 
