@@ -298,7 +298,7 @@ TABLES = yaml.safe_load(Path(__file__).with_name("grounding_tables.yaml").read_t
 
 
 def _sentences(which):
-    return [pytest.param(one["evidence"], text, id=text) for one in TABLES for text in one[which]]
+    return [pytest.param(one["evidence"], text, id=text) for one in TABLES for text in one.get(which, ())]
 
 
 def _flagged(evidence, text, **options):
@@ -315,6 +315,16 @@ def test_a_true_sentence_on_a_table_is_supported(evidence, text):
 def test_a_false_sentence_on_a_table_is_not(evidence, text):
     found = _flagged(evidence, text)
     assert found and all(fault for _, fault, _ in found)
+
+
+@pytest.mark.parametrize(("evidence", "text"), _sentences("supported_without_ids"))
+def test_a_true_sentence_without_ids_is_supported(evidence, text):
+    assert not _flagged(evidence, text, lenient=True)
+
+
+@pytest.mark.parametrize(("evidence", "text"), _sentences("unsupported_without_ids"))
+def test_a_false_sentence_without_ids_is_not(evidence, text):
+    assert _flagged(evidence, text, lenient=True)
 
 
 def test_uncited_sentences_derive_in_lenient_mode_only():

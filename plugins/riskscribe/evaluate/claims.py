@@ -176,6 +176,8 @@ def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry 
     if number.verdict != "quoted":
         return None
     read = sentence.reads[i]
+    if read.compares and not facts.of_case:
+        read = read._replace(bound="")  # "crept up to 5.82" is told exactly
     found = [
         one for name in number.evidence for one in facts.by_id.get(name, ())
         if one.fact.role != "text" and read.states(one.size, one.fact.exact, facts.of_case)
@@ -327,6 +329,8 @@ def _compared(text, sentence: Sentence, terms, entries, values):
         between = range(one + 1, two)
         if any(not reads[k].kind and not reads[k].ignored for k in between) or not _alike(entries[one], entries[two]):
             continue
+        if entries[one] is entries[two]:
+            continue  # "118.7 %, above the required 100 %": what one line is told to be beyond
         if (contexts[one].moves_by and reads[one].unit != "percent") or re.search(
             r"\bby\s?$", sentence.text[max(0, reads[one].span[0] - 4) : reads[one].span[0]]
         ):

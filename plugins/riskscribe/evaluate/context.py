@@ -189,6 +189,13 @@ class Context:
         """The names of evidence between the number before and this one, commas or not."""
         return frozenset(_between(self.places, self.gap, self.span[0]))
 
+    def lists(self, entry: Entry) -> bool:
+        """Whether a clause tells several lines "respectively", an entry among them; their order is a claim."""
+        if self.words.all.isdisjoint(("respectively", "别")):
+            return False
+        listed = any(one.tag == "respectively" for one in self.words.between(*self.clause))
+        return listed and (not entry.names or not entry.names.isdisjoint(name for _, name in self.places))
+
     def compares_with(self, name: str) -> bool:
         """Whether a name is that of what the number's own is compared with: "ahead of the benchmark"."""
         head = lower(self.before)
@@ -262,15 +269,22 @@ def sentences(reading: Reading, facts: Facts, cited: list[str] | None) -> list[S
             continue
         grouped = groups(clause, text)
         ids = {name for one in clause.citations for name in one.ids}
-        # a semicolon does not end what a derivation may rest on
+        own = bool(ids)
+        # a semicolon does not end what a derivation may rest on, nor what the ids at the end of a sentence speak for
         for step in (-1, 1):
             j = i
-            while ids and 0 <= j + step < len(split) and text[split[min(j, j + step)].end - 1] in ";；":
+            while (
+                (own or (step > 0 and not facts.of_case))
+                and 0 <= j + step < len(split)
+                and text[split[min(j, j + step)].end - 1] in ";；"
+            ):
                 j += step
                 ids |= {name for one in split[j].citations for name in one.ids}
         known = frozenset(ids) if ids else (frozenset(cited) if cited is not None else None)
         terms = words.between(clause.start, clause.end)
-        contexts = _contexts(reading, clause, grouped, terms, facts, cited, known) if clause.reads else []
+        if facts.in_names:
+            terms = [one for one in terms if reading.small[one.start : one.end + 1] not in facts.in_names]
+        contexts = _contexts(reading, clause, grouped, terms, facts, known) if clause.reads else []
         tags = {one.tag for one in terms}
         found.append(Sentence(text, clause, grouped, words, terms, tags, clause.reads, contexts, known))
     return found
@@ -283,7 +297,7 @@ def _is_value(read: Read) -> bool:
 _NOTHING: frozenset = frozenset()
 
 
-def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> list[Context]:
+def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Context]:
     text, words, reads = reading.plain, reading.words, clause.reads
     leads = bool(grouped) and grouped[0].start < reads[0].span[0]
     confidences = {}
@@ -316,7 +330,6 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
     places = [] if facts.of_case else _places(reading, clause, terms, facts)
     phrases = [one for one in facts.phrases if one in low]
     all_qualities = frozenset([one.name for one in terms if one.tag == "qualities"])
-    rests_on = frozenset(cited) if cited is not None else None
     starts = [one.start for one in terms]
     for i, read in enumerate(reads):
         near = Context()
@@ -328,7 +341,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, cited, known) -> 
         near.after = text[end : min(clause.end, end + _NEARBY)]
         near.cited = beside(read, grouped, leads, text)
         if near.cited is None:
-            near.cited = rests_on
+            near.cited = known
         near.all_qualities = all_qualities
         first, last = bounds[i]
         near.lead, near.tail = text[first:start], text[end:last]

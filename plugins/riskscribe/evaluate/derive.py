@@ -5,14 +5,15 @@ comparable: the same unit and currency, the same line at two times for a change,
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations, permutations
 from typing import NamedTuple
 
 from riskscribe.evaluate.context import Context, Sentence
-from riskscribe.evaluate.facts import Entry, Facts
+from riskscribe.evaluate.facts import Entry, Facts, kind_of
 from riskscribe.evaluate.numbers import MONEY, Read, lower
-from riskscribe.evaluate.prose import lexicon
+from riskscribe.evaluate.prose import lexicon, read_words
 
 _ROLES = frozenset({"value", "previous", "utilisation", "soft"})
 _FEW = 4  # lines cited
@@ -47,6 +48,8 @@ def derive(
     if ids is None and not lenient:
         return None
     pool = _pool(facts, ids, near, sentence)
+    if not pool and not facts.of_case and not near.words.all.isdisjoint(_DIVERSIFYING):
+        pool = [one for one in facts.entries if one.meaning.measures in _RISKS and is_operand(one)]
     if not pool:
         return None
     tags = near.tags()
@@ -233,6 +236,8 @@ def _candidates(
             yield from _gaps(read, near, facts, pool, ids, tags, sentence)
         if "sum" in tags:
             yield from _sums(read, near, facts, pool, ids, sentence)
+        if not facts.of_case and not near.words.all.isdisjoint(_DIVERSIFYING):
+            yield from _diversified(read, near, facts, pool, ids)
         if unit is None and abs(read.value) < 1000 and read.half < 1 and "times" in tags:
             yield from _multiples(read, near, facts, pool, ids, sentence)
 
@@ -262,6 +267,7 @@ def _fits(read: Read, one: Entry) -> bool:
     return fact.unit in (None, "count", "index") or fact.unit in MONEY
 
 
+_DIVERSIFYING = frozenset({"diversification", "diversified", "diversifies", "散"})
 # "up at 5%" is no change, and "5% above that of another" no share
 _LEVEL = re.compile(r"(?:\b(?:to|at)\s|[至到])$", re.IGNORECASE)
 _OFF = re.compile(r"\s?(?:above|below|over|under|higher|lower|more|less)\b", re.IGNORECASE)
@@ -283,7 +289,7 @@ def _speaks_of(near: Context, entry: Entry, facts: Facts) -> bool:
     if facts.of_case:
         return True
     shared = entry.names & near.names
-    return not any(shared < (other & near.names) for other in facts.rivals.get((said.measures, entry.fact.unit), ()))
+    return not any(shared < (other & near.names) for other in facts.rivals.get(kind_of(entry), ()))
 
 
 def _changes(
@@ -394,7 +400,10 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
             continue
         if facts.of_case and one.fact.id == two.fact.id:
             continue  # the use of a limit and the share of a component are facts; soft by use is nothing
-        if share > 100.5 and not quotients and "limit" not in two.meaning.qualities and not facts.of_case:
+        whole = None if facts.of_case else _is_whole(two, one, near)
+        if whole is False:
+            continue
+        if share > 100.5 and not (quotients or facts.of_case or whole or _may_be_exceeded(one, two, near)):
             continue  # a part is no larger than the whole
         if near.years and one.meaning.years and not one.meaning.years & near.years:
             continue
@@ -409,6 +418,39 @@ def _parts(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sent
     if read.sign < 0:
         return
     yield from _shares(read, near, facts.entries if ids is None else pool, amounts)
+
+
+_COVERS = re.compile(r"\b(?:cover\w*|adequacy)\b|覆盖|保障|充足|之比|存贷", re.IGNORECASE)
+
+
+def _may_be_exceeded(one: Entry, two: Entry, near: Context) -> bool:
+    """Whether one line may be more than 100 % of another: of what it covers, of its limit, or of its own plan."""
+    return bool(_COVERS.search(near.lead)) or "limit" in two.meaning.qualities or is_plan_of(two, one)
+
+
+_WHOLE_BEFORE = re.compile(r"(?:占|为|是|相当于|等于|达)([^,，;；]{1,30})的(?:约|近|逾|超过?)?$")
+_WHOLE_AFTER = re.compile(r"\s?of\s((?:[^\s,;]+\s?){1,3})", re.IGNORECASE)
+
+
+def _is_whole(two: Entry, one: Entry, near: Context) -> bool | None:
+    """Whether the words that say of what a percentage is name one line and not the other; None where they leave it."""
+    match = _WHOLE_BEFORE.search(near.lead) or _WHOLE_AFTER.match(near.tail)
+    if not match:
+        return None
+    text = lower(match[1])
+    said = {term.name for term in read_words(text).terms if term.tag == "measures"}
+    is_two, is_one = (
+        any(name in text for name in mine.names - other.names)
+        or bool((mine.meaning.measures - other.meaning.measures) & said)
+        for mine, other in ((two, one), (one, two))
+    )
+    return None if is_two == is_one else is_two
+
+
+def is_plan_of(plan: Entry, one: Entry) -> bool:
+    """Whether a line is what was planned for another one."""
+    a, b = one.meaning, plan.meaning
+    return "budget" in b.qualities and a.measures == b.measures and one.names <= plan.names
 
 
 def _margins(read: Read, near: Context, facts: Facts, pool: list[Entry]) -> Iterator[Derived]:
@@ -428,6 +470,8 @@ def _part_of(one: Entry, two: Entry, near: Context, sentence: Sentence, facts: F
     if "limit" in b.qualities and "limit" not in a.qualities:
         use = {term.name for term in sentence.terms if term.tag == "qualities"} & {"rate", "limit"}
         return bool(use) and bool(a.measures & b.measures)
+    if is_plan_of(two, one) and any(term.tag == "qualities" and term.name == "budget" for term in sentence.terms):
+        return True
     told = {entry.order for entry in _quoted(facts, sentence)}
     if one.order in told and two.order in told:
         return True
@@ -507,6 +551,8 @@ def _gaps(
             continue
         if not _comparable(one, two) or not _fits(read, one) or not _fits(read, two):
             continue
+        if not facts.of_case and min(one.size, two.size) <= read.half:
+            continue  # the other one itself
         direction = direction_of((), near)
         if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
             continue
@@ -598,13 +644,37 @@ def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator
     """The shares of several lines together."""
     shares = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value"]
     if ids is None:
-        shares = [one for one in shares if one.names & near.names]
+        shares = _told_apart(shares, near)
     one_each = len({one.fact.id for one in shares}) == len(shares)
     if not one_each or not 1 < len(shares) <= 5 or not all(same_time(shares[0], one) for one in shares[1:]):
         return
     if read.states(abs(sum(one.fact.value for one in shares))):
         evidence = [one.fact.id for one in shares]
         yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
+
+
+def _told_apart(lines: list[Entry], near: Context) -> list[Entry]:
+    """Those of some lines of which the words beside a number have a name or a measure that no other of them has."""
+    counts = Counter(name for one in lines for name in one.names | one.meaning.measures)
+    said = {name for name in near.names | near.measures if counts[name] == 1}
+    return [one for one in lines if said & (one.names | one.meaning.measures)]
+
+
+def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
+    """What diversification takes off: the parts of a risk less the whole."""
+    among = [
+        one for one in (facts.entries if ids is None else pool)
+        if one.meaning.measures in _RISKS and not one.meaning.qualities & {"limit", "average"} and _fits(read, one)
+    ]  # fmt: skip
+    for whole in among:
+        parts = [one for one in among if one is not whole and same_time(one, whole) and _comparable(one, whole)
+                 and one.meaning.measures == whole.meaning.measures]  # fmt: skip
+        if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
+            evidence = [one.fact.id for one in (*parts, whole)]
+            yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")
+
+
+_RISKS = (frozenset({"var"}), frozenset({"es"}))
 
 
 def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence: Sentence) -> Iterator[Derived]:
@@ -619,9 +689,9 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         if near.years and group[0].meaning.years and not group[0].meaning.years & near.years:
             continue
         choices = [group]
-        named = [one for one in group if one.names & near.names]
-        if 1 < len(named) < len(group):
-            choices.append(named)
+        for named in ([one for one in group if one.names & near.names], _told_apart(group, near)):
+            if 1 < len(named) < len(group):
+                choices.append(named)
         if ids is not None and len(group) <= 5:
             choices += [list(some) for n in (2, 3, 4) for some in combinations(group, n) if n < len(group)]
         for some in choices:

@@ -82,7 +82,7 @@ class Fact:
     of: str = ""  # the id of the line it is a part of: the VaR or the stress of a component
 
     def __post_init__(self):
-        unit = (self.unit or "").strip()
+        unit = (self.unit or "").strip().replace("'000", " thousand").replace("’000", " thousand")
         if unit in _OWN_UNITS:
             return
         read = _unit(unit) if unit else None
@@ -225,8 +225,8 @@ def meaning(label: str) -> Meaning:
         confidence = next((one.value for one in reads if one.unit == "percent" and one.value > 50), None)
     return Meaning(
         frozenset(measures), frozenset(qualities), frozenset(names), frozenset(years), frozenset(quarters),
-        frozenset(one.value for one in reads if one.kind == "date"), previous, current, horizon, confidence, reads,
-        _label_unit(plain),
+        frozenset(one.value for one in reads if one.kind == "date"), previous, current and not years, horizon,
+        confidence, reads, _label_unit(plain),
     )  # fmt: skip
 
 
@@ -245,11 +245,15 @@ def _year(read: Read) -> int:
 
 
 def quarter(text: str) -> str:
-    """Q1 of "Q1 2024" and "1Q24"; empty for a whole year."""
-    match = re.search("([1-4])Q|Q([1-4])|([12])H|H([12])|(9)M", text, re.IGNORECASE)
+    """Q1 of "Q1 2024", "1Q24", "24Q1" and "1季度"; empty for a whole year."""
+    match = re.search("(?<![0-9])([1-4])Q|Q([1-4])|(?<![0-9])([12])H|H([12])|(9)M", text, re.IGNORECASE)
     if not match:
-        months = re.search("[^0-9]([369])月", text)  # 2026年1-6月
-        return {"3": "Q1", "6": "H1", "9": "9M"}[months[1]] if months else ""
+        months = re.search("[^0-9]([369])月|([1-4])季", text)  # 2026年1-6月
+        if not months:
+            return ""
+        if months[2] and len(text) > 3:  # 1-3季度
+            return {"2": "H1", "3": "9M"}.get(months[2], "")
+        return f"Q{months[2]}" if months[2] else {"3": "Q1", "6": "H1", "9": "9M"}[months[1]]
     q1, q2, h1, h2, nine = match.groups()
     return f"Q{q1 or q2}" if q1 or q2 else "9M" if nine else f"H{h1 or h2}"
 
@@ -258,7 +262,7 @@ def _names(rest: list[tuple[int, str]]) -> Iterator[str]:
     """The words that tell one line from another: Latin words, runs of Chinese characters."""
     run, at = "", -2
     for start, word in [*rest, (-9, "")]:
-        if word > "一" and word not in PLAIN_CHARS:
+        if word >= "一" and word not in PLAIN_CHARS:
             if start == at and run:
                 run += word
             else:
@@ -310,7 +314,7 @@ class Facts:
         self.of_case = of_case
         self.entries = [entry_of(order, one, of_case) for order, one in enumerate(facts)]
         self.by_id: dict[str, list[Entry]] = {}
-        self.rivals: dict[tuple, set[frozenset[str]]] = {}  # by measures and unit
+        self.rivals: dict[tuple, set[frozenset[str]]] = {}  # by kind
         self.everywhere = [one for one in self.entries if one.fact.everywhere]
         self.beside: dict[str, list[Entry]] = {}
         vocabulary: set[str] = set()
@@ -320,8 +324,9 @@ class Facts:
                 self.beside.setdefault(name, []).append(entry)
             if not of_case:
                 vocabulary |= entry.names
-                self.rivals.setdefault((entry.meaning.measures, entry.fact.unit), set()).add(entry.names)
+                self.rivals.setdefault(kind_of(entry), set()).add(entry.names)
         self.vocabulary = frozenset(vocabulary)
+        self.in_names = frozenset(one for entry in self.entries for one in _in_names(entry.fact.label))
         self.chinese_names = frozenset(one for one in vocabulary if not one.isascii())
         self.phrases = _longest_first(lower(name) for one in self for name in one.about)
         self.ids = frozenset(self.by_id)
@@ -402,6 +407,27 @@ def entry_of(order: int, fact: Fact, of_case: bool) -> Entry:
     return Entry(order, fact, size, digits, said, names, _when(fact, said))
 
 
+def kind_of(entry: Entry) -> tuple:
+    """What lines have in common among which only a name tells one from another."""
+    return entry.meaning.measures, entry.fact.unit, "limit" in entry.meaning.qualities
+
+
+_OF_NUMBERS = frozenset({"up", "down", "change", "beyond", "short", "sum"})
+
+
+@lru_cache(maxsize=4096)
+def _in_names(label: str) -> tuple[str, ...]:
+    """The words of a Chinese label that say elsewhere how a number moves, each with the character behind it: 减排."""
+    small = lower(normalise(label))
+    if small.isascii():
+        return ()
+    return tuple(
+        small[one.start : one.end + 1]
+        for one in read_words(small).terms
+        if one.tag in _OF_NUMBERS and small[one.end : one.end + 1] > "一"
+    )
+
+
 def _longest_first(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=lambda one: (-len(one), one)))
 
@@ -467,6 +493,7 @@ class CaseFacts(Facts):
         self.ids = frozenset((case.case_id, *(one.id for one in case.evidence)))
         self.phrases = _longest_first(lower(name) for one in case.evidence for name in _about(one, case))
         self.vocabulary, self.chinese_names, self.rivals, self.grid = frozenset(), (), {}, None
+        self.in_names = ()
         self._kinds = {}
         self._uses: dict[str, Facts] = {}
 

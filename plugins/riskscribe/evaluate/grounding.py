@@ -17,9 +17,19 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
-from riskscribe.evaluate.derive import YESTERDAY, derive, same_time
-from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, read_facts
-from riskscribe.evaluate.infer import TOTAL, grams, infer, initials, name_grams, names_another, says_apart, stem
+from riskscribe.evaluate.derive import YESTERDAY, derive, direction_of, same_time
+from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, kind_of, read_facts
+from riskscribe.evaluate.infer import (
+    TOTAL,
+    best_named,
+    grams,
+    infer,
+    initials,
+    name_grams,
+    names_another,
+    says_apart,
+    stem,
+)
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
 from riskscribe.evaluate.scenarios import told_scenario
@@ -69,8 +79,9 @@ class Number(BaseModel):
 _LOSS = re.compile(
     r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took) off|short|negative|minus|reduc\w+|cuts?|"
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used in"
-    r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing))\b"
-    r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字",
+    r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing)"
+    r"|drawdowns?|in the red)\b"
+    r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
     re.IGNORECASE,
 )
 _LOSES = re.compile(
@@ -226,8 +237,8 @@ def _unit_fits(read: Read, entry: Entry) -> bool:
     written, unit = read.unit, entry.fact.unit
     if written == unit:
         return not (written == "percent" and _is_points(entry) and read.kind == "")
-    if written is None:
-        return unit in (None, "count", "index") or unit in MONEY
+    if written is None:  # "a Sharpe ratio of 0.41" has no times sign
+        return unit in (None, "count", "index") or unit in MONEY or (unit == "ratio" and entry.fact.role == "value")
     if written == "money":  # "a PV01 of 40k" leaves the /bp to the measure
         return unit is None or unit in MONEY or (unit == "count" and not read.currencies)
     if written == "points":
@@ -392,7 +403,8 @@ def _may_be_meant(near: Context, entry: Entry, facts: Facts) -> bool:
     """Whether a list's line may be meant all the same where the sentence names another measure.
 
     It may where the words for the measure are words of its label; where the clause has a word of it that no line of
-    that measure has; and where the measure is that of the number before, which tells a line of it already.
+    that measure has; and where the measure is that of the number before, which tells a line of it already, unless a
+    word for an earlier time says that this is the same line's.
     """
     measures = near.own_measures or near.measures
     others = [one for one in facts.entries if one.meaning.measures & measures and one.fact.unit == entry.fact.unit]
@@ -401,7 +413,7 @@ def _may_be_meant(near: Context, entry: Entry, facts: Facts) -> bool:
         said = [one for one in near.words.terms if one.tag == "measures" and one.name in near.measures]
         if said and all(near.text[one.start : one.end].lower() in label for one in said):
             return True
-    if not near.own_measures and any(near.tells(one) for one in others):
+    if not near.own_measures and not near.previous and any(near.tells(one) for one in others):
         return True
     return says_apart(entry, others, near, facts)
 
@@ -416,15 +428,15 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
         return (
             bool(entry.names) and not entry.names & near.names and bool(near.names & facts.names_like(entry.fact.id))
         )
+    if near.lists(entry):
+        return False
     names = near.names
     if TOTAL.search(entry.fact.label) and near.says(TOTAL):
         return False
     shared = (entry.names | initials(entry.fact.label)) & names
-    kind = entry.meaning.measures, entry.fact.unit
+    kind = kind_of(entry)
     told = {
-        one.names
-        for one in facts.entries
-        if (one.meaning.measures, one.fact.unit) == kind and not entry.names <= one.names and near.tells(one)
+        one.names for one in facts.entries if kind_of(one) == kind and not entry.names <= one.names and near.tells(one)
     }
     if not near.own_names and any(names <= one for one in told):
         return False  # those of the number before, which tells the line that they name
@@ -659,7 +671,7 @@ def _is_part_of(value: int, told: int, kind: str) -> bool:
         return told // 10000 == value
     if value % 100 == 0:
         return told // 100 == value // 100 or (value < 10000 and told // 100 % 100 == value // 100)
-    return value < 10000 and told % 10000 == value
+    return value < 10000 and told % (100 if value < 100 else 10000) == value
 
 
 def _qualifier(read: Read, near: Context, facts: Facts):
@@ -741,6 +753,7 @@ def _judge_all(
                         own[i] = own[i].model_copy(update=wrong)
         if not facts.of_case:
             _restate(own, sentence)
+            _of_told(own, sentence, facts)
         numbers += own
     return numbers, claims
 
@@ -757,6 +770,85 @@ def _restate(own: list[Number], sentence: Sentence) -> None:
             if same and other.verdict in ("quoted", "derived"):
                 own[i] = other.model_copy(update={"span": one.span, "text": one.text, "value": one.value})
                 break
+
+
+def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
+    """What is told of a result told before: "both came to 290m, 34 % of spending", "the margin is up 0.3 points".
+
+    A share of another line, or the change since the same result of the time before.
+    """
+    for i, one in enumerate(own):
+        if one.fault != "not_found":
+            continue
+        told = next((other for other in reversed(own[:i]) if other.verdict in ("quoted", "derived")), None)
+        if told is None or told.operation not in ("sum", "difference", "percent"):
+            continue
+        read, near = sentence.reads[i], sentence.contexts[i]
+        lines = [[entry for entry in facts.by_id[name] if entry.fact.role == "value"] for name in told.evidence]
+        if not all(len(some) == 1 for some in lines):
+            continue
+        first = [some[0] for some in lines]
+        evidence = _change_of(told, first, read, near, facts) or (
+            [] if near.moves_by or sentence.ids is not None else _share_of(told, first, read, sentence, facts)
+        )
+        if evidence:
+            operation = "percent" if read.unit == "percent" else "difference"
+            reason = f"of what is told before it, by {', '.join(evidence)}"
+            if sentence.ids is None:
+                reason += " (lenient: no evidence is cited)"
+            found = {
+                "verdict": "derived",
+                "operation": operation,
+                "evidence": evidence,
+                "reason": reason,
+                "fault": None,
+            }
+            own[i] = one.model_copy(update=found)
+
+
+def _share_of(told: Number, parts: list[Entry], read: Read, sentence: Sentence, facts: Facts) -> list[str]:
+    """The ids by which a number is the share of a told amount in the line named behind it, or of a part in it."""
+    if read.unit != "percent" or told.operation == "percent":
+        return []
+    for line in best_named(sentence.text[told.span[1] : read.span[0]], facts):
+        if told.operation == "sum" and line in parts and read.states(100.0 * line.size / abs(told.value)):
+            return told.evidence
+        fits = line not in parts and line.size and all(same_time(line, other) for other in parts)
+        share = 100.0 * abs(told.value) / line.size if fits and line.fact.unit == parts[0].fact.unit else 0.0
+        if share and share <= 100.5 and read.states(share):
+            return [*told.evidence, line.fact.id]
+    return []
+
+
+def _change_of(told: Number, lines: list[Entry], read: Read, near: Context, facts: Facts) -> list[str]:
+    """The ids by which a number is the change of a told result since the same lines a time before."""
+    series = [[one for one in facts.series(line) if one.when[0] < line.when[0]] for line in lines]
+    for base in series[0]:
+        before = [next((one for one in some if same_time(base, one)), None) for some in series]
+        if all(before) and _changed(told, before, lines, read, near):
+            return [one.fact.id for one in (*before, *lines)]
+    return []
+
+
+def _changed(told: Number, earlier: list[Entry], lines: list[Entry], read: Read, near: Context) -> bool:
+    pairs = [[one.fact.value for one in some] for some in (earlier, lines)]
+    if told.operation == "percent" and len(lines) == 2:
+        then, now = (100.0 * part / whole if whole else 0.0 for part, whole in pairs)
+        change = (now - then) * {"points": 1.0, "bp": 100.0}.get(read.unit, 0.0)
+    elif told.operation in ("sum", "difference"):
+        then, now = (sum(some) if told.operation == "sum" else abs(some[0] - some[-1]) for some in pairs)
+        change = 100.0 * (now - then) / abs(then) if read.unit == "percent" and then else now - then
+        if read.unit in ("points", "bp", "ratio"):
+            return False
+    else:
+        return False
+    direction = direction_of((), near)
+    return (
+        bool(change and direction)
+        and (change > 0) == (direction == "up")
+        and read.states(abs(change))
+        and not read.sign
+    )
 
 
 class ReadReport(NamedTuple):

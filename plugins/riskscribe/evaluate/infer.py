@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from riskscribe.evaluate.context import Context, Sentence
-from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, same_time
+from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, is_plan_of, same_time
 from riskscribe.evaluate.facts import KINDS, PLAIN_WORDS, Entry, Facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import lexicon, lower, read_words
@@ -25,6 +25,7 @@ _ACCIDENTS = 1.0
 _OF_NAMED, _NAMED = 0.1, 0.5  # the same of three lines that a clause names, and how well it must name them
 _FEW = 6  # operations of two lines, each named apart from the other
 _MOST = 120  # operands
+_LONG = 24  # characters of a name that may be told for short
 _A_YEAR = {"days": 365.0, "weeks": 52.0, "months": 12.0, "years": 1.0}
 _ALL_BUT_PLANS = KINDS - {"budget"}
 _SPOKEN_OF = 1.5  # a line whose words few labels have
@@ -32,10 +33,14 @@ _PER = re.compile(
     r"\b(?:per|each|every|averag\w*|apiece|a (?:day|share|head|unit|year|month|customer|person))\b|每|人均|户均|均|单",
     re.IGNORECASE,
 )
+_PER_UNITS = re.compile(r"(?:每|\bper\s)(10+(?![0-9.])|[十百千万])", re.IGNORECASE)
 _AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b|平均|均值", re.IGNORECASE)
 _NET = re.compile(r"\b(?:net|real|spread|less|minus)\b|净|差|实际", re.IGNORECASE)
 _RATIO = re.compile(r"\b(?:ratio|gearing|intensity|yields?|divided by)\b|率|比", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:share of|accounts? for|makes? up)\b|占", re.IGNORECASE)
+_REST = re.compile(
+    r"\b(?:rest|remain\w*|other|vacant|left|balance|non)\b|其余|余下|剩余|其他|其它|未|非|空", re.IGNORECASE
+)
 _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECASE)
 _PROPER = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
 _CJK = re.compile("[\u4e00-\u9fff]+")
@@ -93,6 +98,19 @@ def initials(label: str) -> frozenset[str]:
     return frozenset((*(firsts[:n] for n in (3, 4) if n <= len(firsts)), *names))
 
 
+@lru_cache(maxsize=4096)
+def _short(label: str) -> dict[str, frozenset[str]]:
+    """The pairs of characters by which a Chinese label is told for short: 车险 of 机动车辆保险."""
+    found: dict[str, frozenset[str]] = {}
+    for run in _CJK.findall(lower(label)):
+        for part in _PARTS.split(run):
+            for i, j in itertools.combinations(range(min(_LONG, len(part))), 2):
+                if j > i + 1 and part[j] not in "年月季度末初期":
+                    own = {part[k : k + 2] for k in (i - 1, i, j - 1, j) if 0 <= k < len(part) - 1}
+                    found.setdefault(part[i] + part[j], frozenset(own))
+    return found
+
+
 class Grid:
     """The operands of an evidence list and what every pair of them gives, once for all its texts."""
 
@@ -112,6 +130,10 @@ class Grid:
         self.place = {one.order: i for i, one in enumerate(entries)}
         self.long = [one for one in df if len(one) > 3 and one.isascii() and one.isalpha()]
         self.weights = {name: math.log((len(entries) + 1) / count) for name, count in df.items()}
+        self.short: dict[str, frozenset[str]] = {}  # what a Chinese label may be called for short: its grams
+        for label in {one.fact.label for one in entries}:
+            for pair, some in _short(label).items():
+                self.short[pair] = self.short[pair] & some if pair in self.short else some
         values = np.array([one.fact.value for one in entries], dtype=float)
         percent = np.array([one.fact.unit in ("percent", "bp") for one in entries], dtype=bool)
         times = {}
@@ -144,10 +166,14 @@ class Grid:
         apart = like & ~line & ~line.T
         same = apart & together[np.ix_(keys, keys)]
         one, two = values[:, None], values[None, :]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.share = np.where(two != 0, one / two, np.nan)
             self.growth = np.where(one != 0, 100 * (two - one) / np.abs(one), np.nan)
             self.part = np.where(one + two != 0, one / (one + two), np.nan)
+            # an amount at a rate, what is left of it, and a volume at a price
+            per = np.array([_per(one.fact.label) for one in entries])[:, None]
+            self.product = np.where(percent[None, :], one * two / 100, one / per * two)
+            self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
         self.gap = two - one
         self.sum = two + one
         amounts = ~percent[:, None] & ~percent[None, :]
@@ -160,6 +186,8 @@ class Grid:
         money = np.array([one.fact.unit in MONEY and one.fact.currency is not None for one in entries], dtype=bool)
         each = amounts & together[np.ix_(keys, keys)] & ~np.eye(len(entries), dtype=bool)
         self.each = each & ~money[None, :]
+        self.at_rate = ~percent[:, None] & percent[None, :]
+        self.at_price = self.at_rate | (self.each & money[:, None])
         self.upper = np.triu(np.ones_like(like), 1)
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
@@ -167,18 +195,27 @@ class Grid:
                 "points": (self.gap,), "ratio": (self.share,),
                 "amount": (self.gap, self.sum, self.sum / 2, self.share, 100 * self.share)}  # fmt: skip
         self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
+        products = np.concatenate([self.product[self.at_price], self.rest[self.at_rate]])
+        self.sizes["product"] = np.unique(np.abs(products))
+        self.sizes["amount"] = np.union1d(self.sizes["amount"], self.sizes["product"])
 
     def gives(self, read: Read) -> bool:
         """Whether any operation on any two lines gives the number: most wrong ones are told from this alone."""
-        times = {"bp": 100.0, **_A_YEAR}.get(read.unit, 1.0)
         name = {"percent": "percent", "points": "points", "bp": "points", "index": "points", "ratio": "ratio"}
-        sizes = self.sizes["ratio" if read.unit in DURATIONS else name.get(read.unit, "amount")]
+        kind = "ratio" if read.unit in DURATIONS else name.get(read.unit, "amount")
+        return self._has(read, kind) or (read.unit in DURATIONS and read.unit in self.spans)
+
+    def multiplies(self, read: Read) -> bool:
+        """Whether an amount at a rate, or a volume at a price, gives the number."""
+        return self._has(read, "product")
+
+    def _has(self, read: Read, kind: str) -> bool:
+        times = {"bp": 100.0, **_A_YEAR}.get(read.unit, 1.0)
+        sizes = self.sizes[kind]
         low, high = read.interval()
         slack = 1e-9 * max(1.0, high)
         at = sizes.searchsorted((low - slack) / times)
-        if at < len(sizes) and bool(sizes[at] <= (high + slack) / times):
-            return True
-        return read.unit in DURATIONS and read.unit in self.spans
+        return at < len(sizes) and bool(sizes[at] <= (high + slack) / times)
 
 
 def grid_of(facts: Facts) -> Grid:
@@ -195,7 +232,18 @@ def _said(sentence: Sentence, grid: Grid, end: int | None = None) -> frozenset[s
     found = grams(sentence.text[clause.start : end])
     short = [one for one in found if len(one) > 3 and one.isascii() and one.isalpha() and one not in grid.weights]
     more = {name for name in grid.long if any(name.startswith(one) or one.startswith(name) for one in short)}
+    if grid.short:
+        more.update(*(grid.short[one] for one in found - grid.weights.keys() if one in grid.short))
     return found | more | {f"={one.name}" for one in sentence.terms if one.tag == "measures" and one.start < end}
+
+
+def best_named(text: str, facts: Facts) -> list[Entry]:
+    """The lines whose labels have most of the words of a text, by the weight of the words."""
+    grid = grid_of(facts)
+    said = grams(text)
+    scores = [sum(grid.weights[name] for name in own & said) for own in grid.grams]
+    best = max(scores, default=0.0)
+    return [one for one, score in zip(grid.entries, scores, strict=True) if best and score == best]
 
 
 def says_apart(entry: Entry, others: list[Entry], near: Context, facts: Facts) -> bool:
@@ -232,9 +280,22 @@ def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence)
         words = [one for one in own if " " not in one and one[0] != "="]
         if len(named) < (0.3 if same else 1.0) * len(words):
             continue
-        if other.fact.id != entry.fact.id and not any(read.states(other.size) for read in others):
+        if other.fact.id == entry.fact.id or any(read.states(other.size) for read in others):
+            continue
+        lines = facts.series(other)  # the words may be those of a line that another number tells
+        told = (one for read in others for one in facts.sized(*read.interval()) if one not in lines)
+        if len(named) < 2 or not any(
+            one.order in grid.place and named <= grid.grams[grid.place[one.order]] for one in told
+        ):
             return other
     return None
+
+
+@lru_cache(maxsize=4096)
+def _per(label: str) -> float:
+    """The number of units that a price is of: 10 of 每10股派息."""
+    match = _PER_UNITS.search(label)
+    return float({"十": 10, "百": 100, "千": 1000, "万": 1e4}.get(match[1], match[1])) if match else 1.0
 
 
 def _kind(entry: Entry) -> int:
@@ -299,7 +360,7 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
                 found.append(_Operation("percent", -grid.growth, same_amounts, True))
             if not beyond and not moves:  # a change or a gap of percentages is told in points
                 net = bool(_NET.search(clause))
-                if net or not hinted:
+                if net or not hinted or (cited and _RATIO.search(clause)):
                     found.append(_Operation("difference", -grid.gap, same_rates, net))
                     found.append(_Operation("sum", grid.sum, same_rates & grid.upper, net or "sum" in tags))
         if cited or moves or beyond or not _SHARE.search(clause):  # a share is no change
@@ -332,6 +393,9 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         found.append(_Operation("sum", grid.sum, same_amounts & grid.upper & pair, "sum" in tags))
         both = (same_amounts & grid.upper) | grid.line_amounts
         found.append(_Operation("average", grid.sum / 2, both & pair, bool(_AVERAGE.search(clause))))
+        if grid.multiplies(read):
+            found.append(_Operation("product", grid.product, grid.at_price & fits[:, None], True))
+            found.append(_Operation("product", grid.rest, grid.at_rate & fits[:, None], bool(_REST.search(clause))))
         per = bool(_PER.search(clause))
         found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], per))
         if read.scale == 1.0 and abs(read.value) < 1000:  # "every pound spent brought in 6.47"; 7.4 of a hundred
@@ -401,7 +465,9 @@ def infer(
         for i, j in zip(*np.nonzero(hit), strict=True):
             score = float(pairs[i, j])
             first, last = grid.entries[i], grid.entries[j]
-            if read.unit is None and one.name in ("ratio", "percent") and first.fact.id == last.fact.id:
+            if first.fact.id == last.fact.id and (
+                one.name == "product" or (read.unit is None and one.name in ("ratio", "percent"))
+            ):
                 continue  # the use of a limit is told in percent
             if (best is not None and best[0] >= score) or min(first.size, last.size) <= 2 * read.half * (
                 one.name in ("difference", "sum")
@@ -423,10 +489,18 @@ def infer(
             if mistaken and not (one.hinted and named):
                 continue
             both = grid.grams[i] - grid.grams[j], grid.grams[j] - grid.grams[i]
+            pairs_named = zip(both, (first, last), strict=True)
+            if (
+                one.name == "product"
+                and ids is None
+                and not all(some & said or near.tells(line) for some, line in pairs_named)
+            ):
+                continue  # a rate told beside an amount is mostly one of its own
             few = (one.hinted and rivals <= 2 and named) or (rivals <= _FEW and all(some & said for some in both))
             if expected > _ACCIDENTS and not few:
                 continue
-            if one.name == "percent" and size > 100.5 and not (read.bound or tags & {"times"}):
+            plan = "budget" in near.all_qualities and is_plan_of(last, first)
+            if one.name == "percent" and size > 100.5 and not (read.bound or tags & {"times"} or plan):
                 first_at, last_at = (_place(a - b, clause) for a, b in
                                      ((grid.grams[i], grid.grams[j]), (grid.grams[j], grid.grams[i])))  # fmt: skip
                 if first_at is None or last_at is None or first_at > last_at:
@@ -552,6 +626,11 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
         return "sign" if read.sign and (value < 0) != (read.sign < 0) else None
     # first less last: the one named first, or not at all, is what the sentence is about
     places = [_place(mine - other, clause) for mine, other in (named, named[::-1])]
+    beside = [_place(mine - other, near.lead) is not None for mine, other in (named, named[::-1])]
+    if None not in places and beside[0] != beside[1]:
+        own = named[beside.index(True)] - named[beside.index(False)]
+        if not any(near.compares_with(name) for name in own):
+            places = [0, 1] if beside[0] else [1, 0]  # "by the requirement of 5.38m, capital is 7.48m over"
     if read.sign < 0:
         if direction or None in places or one.name != "difference":
             return "sign"

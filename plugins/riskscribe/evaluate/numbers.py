@@ -17,7 +17,8 @@ SCALES = {
     "mio": 1e6, "mln": 1e6, "mil": 1e6, "mn": 1e6, "mm": 1e6, "m": 1e6, "thousand": 1e3, "k": 1e3,
     "trillions": 1e12, "billions": 1e9, "millions": 1e6, "thousands": 1e3,
     "万亿": 1e12, "千亿": 1e11, "百亿": 1e10, "十亿": 1e9, "亿": 1e8, "千万": 1e7, "百万": 1e6, "十万": 1e5, "万": 1e4,
-    "千": 1e3, "cents": 1e-2, "cent": 1e-2, "¢": 1e-2, "pence": 1e-2, "p": 1e-2,
+    "千": 1e3, "cents": 1e-2, "cent": 1e-2, "us cents": 1e-2, "hk cents": 1e-2, "euro cents": 1e-2, "美分": 1e-2,
+    "港仙": 1e-2, "¢": 1e-2, "pence": 1e-2, "p": 1e-2,
 }  # fmt: skip
 CODES = (
     "USD", "EUR", "GBP", "JPY", "CNY", "CNH", "HKD", "CHF", "AUD", "CAD", "NZD", "SGD", "KRW", "TWD", "INR", "SEK",
@@ -39,9 +40,9 @@ CURRENCIES = {one.lower(): frozenset({one}) for one in CODES} | {
 }  # fmt: skip
 # unit -> its Latin spellings, its Chinese ones; a longer one before a shorter one that begins it
 UNITS = {
-    "points": (r"\s?(?:percentage[\s-]points?|percent\spoints?|ppts?|pps?|%-points?|%\spoints?)", "个?百分点"),
-    "percent": (r"\s?(?:percent|per\scent|pct)", r"\s?%"),
-    "bp": (r"[\s-]?(?:basis[\s-]points?|bps?)", "个?基点"),
+    "points": (r"[\s个]?(?:percentage[\s-]points?|percent\spoints?|ppts?|pps?|%-points?|%\spoints?)", "个?百分点"),
+    "percent": (r"[\s个]?(?:percent|per\scent|pcts?)", r"\s?%"),
+    "bp": (r"[\s个-]?(?:basis[\s-]points?|bps?)", "个?基点"),
     "index": (r"\s(?:index\s)?points?", "个?点(?!位)"),
     "days": (r"[-\s]?(?:business[\s-]|trading[\s-]|calendar[\s-])?(?:days?|d)", "个?(?:交易日|工作日|天|日)"),
     "weeks": (r"[-\s]?(?:weeks?|wk|w)", "个?(?:周|星期)"),
@@ -143,7 +144,7 @@ _MONTH = (
 _CALENDAR = re.compile(
     r"(?=[0-9]|(?<![A-Za-z])[jfmasondqhc])(?:"  # how anything below begins: most places are passed over by it
     r"(?<![0-9.])(?P<part>(?:(?:19|20)[0-9]{2}年)?[0-9]{1,2}月?\s?[-—~至]\s?[0-9]{1,2}月(?:份)?(?![0-9]))"
-    r"|(?<![0-9])(?P<y1>(?:19|20)[0-9]{2})\s?[-/年.]\s?(?P<m1>[0-9]{1,2})\s?[-/月.]\s?(?P<d1>[0-9]{1,2})(?:日|(?![0-9]))"
+    r"|(?<![0-9])(?P<y1>(?:19|20)[0-9]{2})\s?[-/年.]\s?(?P<m1>[0-9]{1,2})\s?[-/月.]\s?(?P<d1>[0-9]{1,2})(?:日|(?![0-9季]))"
     r"|(?<![0-9.])(?P<d9>[0-3]?[0-9])[./](?P<m9>[01]?[0-9])[./](?P<y9>(?:19|20)[0-9]{2})(?![0-9.])"
     rf"|(?<![0-9.,])(?P<d2>[0-9]{{1,2}})(?:st|nd|rd|th)?\s(?P<m2>{_MONTH})(?:,?\s(?P<y2>(?:19|20)[0-9]{{2}})(?![0-9]))?{_END}"
     rf"|\b(?P<m3>{_MONTH})\s(?P<d3>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s(?P<y3>(?:19|20)[0-9]{{2}}))?(?![0-9.,]*[0-9])"
@@ -151,6 +152,14 @@ _CALENDAR = re.compile(
     rf"|\b(?P<m4>{_MONTH})[\s-](?P<y4>(?:19|20)[0-9]{{2}})(?![0-9])"
     r"|(?<![0-9])(?P<y5>(?:19|20)[0-9]{2})(?:-(?P<m5>0[1-9]|1[0-2])(?![0-9%])|年(?P<m6>[0-9]{1,2})月)"
     r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)?"
+    r"|(?=[0-9]{1,4}[日号季年QHqh~—至-])(?:"  # what few digits are followed by: the rest is tried behind them alone
+    # the day of a month told before, not of "10日VaR" and "5日内"; 25Q3, 2025H1; 前3季度, 1-3季度; 25年 by a part of
+    # the year, where 10年 may be ten years
+    r"(?:(?<=[当本上]月)|(?<=截至)|(?<=于)|(?:^|(?<=[，。；、,;]))(?=[0-9]+.[\u4e00-\u9fff]))(?P<d8>[0-3]?[0-9])[日号]"
+    r"(?!\s?(?:[A-Za-z0-9]|[内均线移平滚持以前后的年波风预展期置]))"
+    r"|(?P<yq>(?<![A-Za-z0-9.,])(?:20)?[0-9]{2}年?(?:Q[1-4]|H[12]|[1-4]Q)(?![0-9A-Za-z%]))"
+    r"|(?P<ji>(?<![0-9.])(?:1[-—~至])?[1-4]季度)"
+    r"|(?P<y10>(?<![0-9.])[0-9]{2}年(?=[末底初度]|上半年|下半年|全年|同期|前?第?[一二三四1-4]季|1?[0-9]月)))"
     r"|(?P<period>(?<![A-Za-z0-9.,])(?:(?:[1-4]Q|Q[1-4]|[12]H|H[12]|(?<!_)[FC]Y)(?:\s?['’]?(?:20)?[0-9]{2})?|9M\s?['’]?(?:20)?[0-9]{2})(?![0-9A-Za-z%]|\.[0-9]))"
     r"|(?<![0-9])(?P<y8>(?:19|20)[0-9]{2})(?:[/-](?P<span>[0-9]{2})(?![0-9%])|(?P<nian>年度?))"
     r"|(?<![0-9:])(?P<time>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)(?![0-9:]))",
@@ -161,7 +170,9 @@ _CALENDAR_WORDS = _listed(
     "january february march april may june july august september october november december"
     " jan feb mar apr jun jul aug sep sept oct nov dec q h fy cy"
 )
-_CALENDAR_DIGITS = re.compile(r"[0-9](?:(?:(?<=1)9|(?<=2)0)[0-9]{2}(?:年|\s?[-/年.]\s?[0-9])|:[0-9]|月|(?<=9)[Mm])")
+_CALENDAR_DIGITS = re.compile(
+    r"[0-9](?:(?:(?<=1)9|(?<=2)0)[0-9]{2}(?:年|\s?[-/年.]\s?[0-9])|:[0-9]|月|[日号季]|年[末底初度上下全同前第一二三四1-4]|(?<=9)[Mm])"
+)
 # words behind which a number names a thing instead of measuring it
 _NAMING = re.compile(
     r"(?:\b(?:S&P|Nikkei|Russell|FTSE|STOXX|CSI|Hang\sSeng|Tier|Level|IFRS|IAS|ASC|SFAS|FASB|Note|Table|Figure|Section"
@@ -410,6 +421,8 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     unit = None
     if match.lastgroup in UNITS:
         unit = match.lastgroup
+    if unit == "percent" and text[end - 4 : end].lower().rstrip("s").endswith("pct") and not text.isascii():
+        unit = "points"  # Chinese notes write levels with a sign: 毛利率31.2%，提升1.4pct
     if scale_word and unit in DURATIONS and unit != "days":  # "5.2 million year over year"
         end, unit = match.start(unit), None
     first = max(previous_end, start - 30)
@@ -441,7 +454,7 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     if unit is None or unit in MONEY:
         currencies = CURRENCIES.get(before or after, frozenset())
         if before and after:  # "¥5m yuan"
-            currencies = (CURRENCIES[before] & CURRENCIES[after]) or currencies
+            currencies = (CURRENCIES[before] & CURRENCIES[after]) or CURRENCIES[after]
         unit = unit or ("money" if currencies or scale_word else None)
     kind = ""
     if clean.isdigit() and len(digits) == 4 and clean[:2] in ("19", "20") and not before and not scale_word:
@@ -566,7 +579,7 @@ def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None,
 
 
 def _calendar(match: re.Match) -> Read:
-    """A match of _CALENDAR: a full date is the number yyyymmdd, a month yyyymm00, a year yyyy."""
+    """A match of _CALENDAR: a full date is the number yyyymmdd, a month yyyymm00, a day dd, a year yyyy."""
     group = match.groupdict()
     span = match.span()
     if group["time"]:
@@ -578,11 +591,20 @@ def _calendar(match: re.Match) -> Read:
         digits = re.search("[0-9]{2,4}$", match[0])
         year = int(digits[0]) + (2000 if len(digits[0]) == 2 else 0) if digits else 0
         return Read(span, float(year), 0.0, None, ignored="period", kind="period")
+    if group["yq"]:
+        return Read(
+            span, 2000.0 + int(re.match("(?:20)?([0-9]{2})", match[0])[1]), 0.0, None, ignored="period", kind="period"
+        )
+    if group["ji"]:
+        span = (span[0] - (match.string[span[0] - 1 : span[0]] == "前"), span[1])
+        return Read(span, 0.0, 0.0, None, ignored="period", kind="period")
+    if group["y10"]:
+        return Read(span, 2000.0 + int(match[0][:2]), 0.0, None, kind="year")
     if group["y8"]:
         return Read(span, float(year), 0.0, None, kind="year")
     month = next((group[f"m{i}"] for i in (1, 2, 3, 4, 5, 6, 7, 9) if group[f"m{i}"]), "0")
     number = int(month) if month.isdigit() else 1 + MONTHS.index(month[:3].lower())
-    day = next((int(group[f"d{i}"]) for i in (1, 2, 3, 7, 9) if group[f"d{i}"]), 0)
+    day = next((int(group[f"d{i}"]) for i in (1, 2, 3, 7, 8, 9) if group[f"d{i}"]), 0)
     return Read(span, float(year * 10000 + number * 100 + day), 0.0, "date", kind="date", month=number)
 
 
@@ -593,8 +615,7 @@ def _worded(match: re.Match, text: str) -> Read:
         value, what = float(_SPELLED[match["spelled"].lower()]), match["what"].lower().split()[0]
         full = match["what"].lower()
         scale = SCALES.get(what, 1.0)
-        unit = "points" if "points" in full or ("point" in full.split() and "percentage" in full) else None
-        unit = unit or {"percent": "percent", "per": "percent", "times": "ratio", "basis": "bp"}.get(what, "money")
+        unit = {"percent": "percent", "per": "percent", "times": "ratio", "basis": "bp"}.get(what, "money")
         unit = "points" if full.startswith("percentage") else unit
         return Read(match.span(), value * scale, 0.5 * scale, unit, scale, step=scale, bound=bound, compares=compares)
     name = next(one for one in _WORD_VALUES if match[one])

@@ -110,7 +110,7 @@ def singular(word: str) -> str:
 def _known(word: str) -> tuple[str, list]:
     """A word without its plural s, and the phrases that begin with it."""
     latin, chinese = _phrases()
-    if word > "一":
+    if word >= "一":
         return word, chinese.get(word, [])
     return singular(word), latin.get(singular(word), [])
 
@@ -129,7 +129,7 @@ def read_words(small: str) -> Words:
         if start < end:
             continue
         for phrase, size, tags in phrases:
-            if word > "一":
+            if word >= "一":
                 if not small.startswith(phrase, start):
                     continue
                 end = start + size
@@ -283,7 +283,9 @@ def clauses(text: str, citations: list[Citation], reads: list[Read]) -> list[Cla
             one = citations[next_citation]
             next_citation += 1
             leads = not clause.citations and not text[start : one.start].strip()
-            behind = leads and bool(found) and found[-1].reads and not found[-1].citations
+            behind = leads and bool(found) and found[-1].reads
+            if behind and found[-1].citations:  # unless the first of several behind the full stop
+                behind = found[-1].citations[-1].start >= start
             goes_on = text[one.end : end].strip()[:1].islower()
             (found[-1] if behind and not goes_on else clause).citations.append(one)
         while next_read < len(reads) and reads[next_read].span[0] < end:
