@@ -120,6 +120,16 @@ def test_diff_answers_same_seed_different_result(tmp_path):
     found = manifest.diff(a, b)
     assert found["outputs"] == ["out.bin"] and found["causes"] == []
     assert "not deterministic" in found["answer"]
+    for folder in (a, b):
+        (folder / "out.bin").write_bytes(b"weights")
+        (folder / "train_results.json").write_text(f'{{"of": "{folder.name}"}}')
+        manifest.finish(folder, manifest.load(folder), ["out.bin", "train_results.json"])
+    found = manifest.diff(a, b)
+    assert found["outputs"] == ["train_results.json"]
+    assert found["answer"] == "The outputs are the same bytes but for records of the run, which hold times."
+    for folder, content in ((a, b"weights"), (b, b"other")):
+        (folder / "out.bin").write_bytes(content)
+        manifest.finish(folder, manifest.load(folder), ["out.bin"])
     record = manifest.load(b)
     record.inputs["base"], record.packages["torch"], record.settings["seed"] = "bb", "0.1", 2
     manifest.write_json(b / manifest.NAME, record)

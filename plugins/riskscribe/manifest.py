@@ -210,6 +210,14 @@ _CAUSES = (
 )
 
 
+# outputs that tell of the run: times in all of them, and in adapter_config.json a set that peft writes in any order
+# (what it holds is among the settings)
+_RECORDS = {
+    "adapter_config.json", "all_results.json", "eval_results.json", "llamafactory.log", "predict_results.json",
+    "train_results.json", "trainer_log.jsonl", "trainer_state.json", "training_args.bin",
+}  # fmt: skip
+
+
 def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, one in values.items():
@@ -241,6 +249,8 @@ def diff(first: Path, second: Path) -> dict[str, Any]:
     seeds = [name for name in ("seed", "data_seed") if any(x["name"].endswith(name) for x in causes)]
     if not changed:
         answer = "The outputs are the same bytes."
+    elif _RECORDS.issuperset(changed):
+        answer = "The outputs are the same bytes but for records of the run, which hold times."
     elif not causes:
         answer = (
             "Nothing recorded differs, yet the outputs do: the run itself is not deterministic (threads, hardware)."
