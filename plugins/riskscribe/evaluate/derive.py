@@ -48,7 +48,7 @@ def derive(
     if ids is None and not lenient:
         return None
     pool = _pool(facts, ids, near, sentence)
-    if not pool and not facts.of_case and not near.words.all.isdisjoint(_DIVERSIFYING):
+    if not pool and _diversifies(near, facts):
         pool = [one for one in facts.entries if one.meaning.measures in _RISKS and is_operand(one)]
     if not pool:
         return None
@@ -236,7 +236,7 @@ def _candidates(
             yield from _gaps(read, near, facts, pool, ids, tags, sentence)
         if "sum" in tags:
             yield from _sums(read, near, facts, pool, ids, sentence)
-        if not facts.of_case and not near.words.all.isdisjoint(_DIVERSIFYING):
+        if _diversifies(near, facts):
             yield from _diversified(read, near, facts, pool, ids)
         if unit is None and abs(read.value) < 1000 and read.half < 1 and "times" in tags:
             yield from _multiples(read, near, facts, pool, ids, sentence)
@@ -267,7 +267,6 @@ def _fits(read: Read, one: Entry) -> bool:
     return fact.unit in (None, "count", "index") or fact.unit in MONEY
 
 
-_DIVERSIFYING = frozenset({"diversification", "diversified", "diversifies", "散"})
 # "up at 5%" is no change, and "5% above that of another" no share
 _LEVEL = re.compile(r"(?:\b(?:to|at)\s|[至到])$", re.IGNORECASE)
 _OFF = re.compile(r"\s?(?:above|below|over|under|higher|lower|more|less)\b", re.IGNORECASE)
@@ -660,6 +659,14 @@ def _told_apart(lines: list[Entry], near: Context) -> list[Entry]:
     return [one for one in lines if said & (one.names | one.meaning.measures)]
 
 
+_DIVERSIFYING = frozenset({"diversification", "diversified", "diversifies", "散"})
+_RISKS = (frozenset({"var"}), frozenset({"es"}))
+
+
+def _diversifies(near: Context, facts: Facts) -> bool:
+    return not facts.of_case and not near.words.all.isdisjoint(_DIVERSIFYING)
+
+
 def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
     """What diversification takes off: the parts of a risk less the whole."""
     among = [
@@ -672,9 +679,6 @@ def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids
         if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
             evidence = [one.fact.id for one in (*parts, whole)]
             yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")
-
-
-_RISKS = (frozenset({"var"}), frozenset({"es"}))
 
 
 def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence: Sentence) -> Iterator[Derived]:

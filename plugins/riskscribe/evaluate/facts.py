@@ -424,7 +424,7 @@ def _in_names(label: str) -> tuple[str, ...]:
     return tuple(
         small[one.start : one.end + 1]
         for one in read_words(small).terms
-        if one.tag in _OF_NUMBERS and small[one.end : one.end + 1] > "一"
+        if one.tag in _OF_NUMBERS and small[one.end : one.end + 1] >= "一"
     )
 
 

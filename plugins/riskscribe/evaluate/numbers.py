@@ -421,7 +421,7 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
     unit = None
     if match.lastgroup in UNITS:
         unit = match.lastgroup
-    if unit == "percent" and text[end - 4 : end].lower().rstrip("s").endswith("pct") and not text.isascii():
+    if unit == "percent" and "pct" in match[unit].lower() and not text.isascii():
         unit = "points"  # Chinese notes write levels with a sign: 毛利率31.2%，提升1.4pct
     if scale_word and unit in DURATIONS and unit != "days":  # "5.2 million year over year"
         end, unit = match.start(unit), None
@@ -578,30 +578,25 @@ def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None,
     return "list number" if start in listed else None
 
 
+# where the year of a period stands, by its group in _CALENDAR
+_YEAR_OF = {"part": "[0-9]{4}(?=年)", "period": "[0-9]{2,4}$", "yq": "^(?:20)?[0-9]{2}", "ji": "[0-9]{4}"}
+
+
 def _calendar(match: re.Match) -> Read:
     """A match of _CALENDAR: a full date is the number yyyymmdd, a month yyyymm00, a day dd, a year yyyy."""
     group = match.groupdict()
     span = match.span()
     if group["time"]:
         return Read(span, 0.0, 0.0, None, ignored="time", kind="time")
-    if group["part"]:
-        return Read(span, float(match[0][:4]) if "年" in match[0] else 0.0, 0.0, None, ignored="period", kind="period")
-    year = next((int(group[f"y{i}"]) for i in (1, 2, 3, 4, 5, 8, 9) if group[f"y{i}"]), 0)
-    if group["period"]:
-        digits = re.search("[0-9]{2,4}$", match[0])
+    if name := next((one for one in _YEAR_OF if group[one]), ""):
+        digits = re.search(_YEAR_OF[name], match[0])
         year = int(digits[0]) + (2000 if len(digits[0]) == 2 else 0) if digits else 0
+        if name == "ji" and match.string[span[0] - 1 : span[0]] == "前":
+            span = (span[0] - 1, span[1])
         return Read(span, float(year), 0.0, None, ignored="period", kind="period")
-    if group["yq"]:
-        return Read(
-            span, 2000.0 + int(re.match("(?:20)?([0-9]{2})", match[0])[1]), 0.0, None, ignored="period", kind="period"
-        )
-    if group["ji"]:
-        span = (span[0] - (match.string[span[0] - 1 : span[0]] == "前"), span[1])
-        return Read(span, 0.0, 0.0, None, ignored="period", kind="period")
-    if group["y10"]:
-        return Read(span, 2000.0 + int(match[0][:2]), 0.0, None, kind="year")
-    if group["y8"]:
-        return Read(span, float(year), 0.0, None, kind="year")
+    year = next((int(group[f"y{i}"]) for i in (1, 2, 3, 4, 5, 8, 9) if group[f"y{i}"]), 0)
+    if group["y8"] or group["y10"]:
+        return Read(span, float(year or 2000 + int(match[0][:2])), 0.0, None, kind="year")
     month = next((group[f"m{i}"] for i in (1, 2, 3, 4, 5, 6, 7, 9) if group[f"m{i}"]), "0")
     number = int(month) if month.isdigit() else 1 + MONTHS.index(month[:3].lower())
     day = next((int(group[f"d{i}"]) for i in (1, 2, 3, 7, 8, 9) if group[f"d{i}"]), 0)

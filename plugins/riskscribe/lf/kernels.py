@@ -24,14 +24,18 @@ BLOCK = 128
 
 
 def _blocks(query, key):
-    """(slice of the queries, queries, slice of the keys up to them) of every block; query heads that share keys lie
-    together. The queries are those of the last keys.
+    """(slice of the queries, queries, slice of the keys up to them, what is added to their scores against their own
+    keys) of every block; query heads that share keys lie together. The queries are those of the last keys.
     """
     batch, _, length, width = query.shape
     groups, before = key.shape[1], key.shape[2] - length
+    most = min(BLOCK, length)
+    later = torch.full((most, most), float("-inf"), dtype=query.dtype).triu(1)
     for first in range(0, length, BLOCK):
         own = slice(first, min(length, first + BLOCK))
-        yield own, query[:, :, own].reshape(batch, groups, -1, width), slice(before + own.stop)
+        size = own.stop - first
+        queries = query[:, :, own].reshape(batch, groups, -1, width)
+        yield own, queries, slice(before + own.stop), later[:size, :size]
 
 
 def _probabilities(queries, keys, later):
@@ -43,20 +47,13 @@ def _probabilities(queries, keys, later):
     return scores.softmax(-1)
 
 
-def _later(query):
-    """What is added to the scores of a block's queries against their own keys; a shorter block takes a corner."""
-    length = min(BLOCK, query.shape[2])
-    return torch.full((length, length), float("-inf"), dtype=query.dtype).triu(1)
-
-
 def causal_attention(query, key, value):
     """Softmax attention of (batch, heads, length, width) scaled queries on the (batch, groups, keys, width) keys and
     values that end with their own: (batch, heads, length, width).
     """
-    out, later = torch.empty_like(query), _later(query)
-    for own, queries, seen in _blocks(query, key):
-        size = own.stop - own.start
-        found = _probabilities(queries, key[:, :, seen], later[:size, :size]) @ value[:, :, seen]
+    out = torch.empty_like(query)
+    for own, queries, seen, later in _blocks(query, key):
+        found = _probabilities(queries, key[:, :, seen], later) @ value[:, :, seen]
         out[:, :, own] = found.view_as(out[:, :, own])
     return out
 
@@ -77,10 +74,8 @@ class CausalAttention(torch.autograd.Function):
         to_query = torch.empty_like(query)
         # summed over blocks
         to_key, to_value = (torch.zeros(one.shape, dtype=torch.float32) for one in (key, value))
-        later = _later(query)
-        for own, queries, seen in _blocks(query, key):
-            size = own.stop - own.start
-            p = _probabilities(queries, key[:, :, seen], later[:size, :size])
+        for own, queries, seen, later in _blocks(query, key):
+            p = _probabilities(queries, key[:, :, seen], later)
             back = grad[:, :, own].reshape(queries.shape)
             to_value[:, :, seen] += p.transpose(-1, -2) @ back
             scores = torch._softmax_backward_data(back @ value[:, :, seen].transpose(-1, -2), p, -1, p.dtype)
