@@ -141,7 +141,7 @@ def scored_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     invented losses on 2, 14, ..., then 8, 20, ..., then 9, 21, ... too. The rest is gold.
     """
     from riskscribe.data.gold import gold_report
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
     from riskscribe.evaluate import score
     from riskscribe.files import write_lines
 

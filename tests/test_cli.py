@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from riskscribe import reporting
 from riskscribe.cli import Commands, main
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.files import write_json
 
 ROOT = Path(__file__).parents[1]

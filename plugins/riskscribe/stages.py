@@ -25,6 +25,7 @@ from riskscribe.data import splits
 from riskscribe.data.gold import gold_report
 from riskscribe.data.import_csv import import_csv
 from riskscribe.data.import_ore import import_ore
+from riskscribe.data.rows import read_records, read_rows
 from riskscribe.errors import InputError
 from riskscribe.evaluate import compare, metrics, score
 from riskscribe.files import read_yaml, sha256, write_json, write_lines
@@ -161,7 +162,7 @@ class Job:
 
     def rows(self) -> list[score.Scored]:
         """The cases of the profile's test file."""
-        return [score.Scored(row.case, row.book, row.slices) for row in splits.read_rows(self.test)]
+        return [score.Scored(row.case, row.book, row.slices) for row in read_rows(self.test)]
 
     def parents(self, stage: str) -> dict[str, str]:
         """Manifest hashes of the stages this one builds on."""
@@ -304,7 +305,7 @@ def baseline(job: Job) -> bool:
 
     def work(folder: Path, record: manifest.Manifest) -> list[str]:
         rows = job.rows()
-        counts = Counter(row["level"] for row in splits.read_records(DATA / "train.parquet"))
+        counts = Counter(row["level"] for row in read_records(DATA / "train.parquet"))
         majority = max(LEVELS, key=lambda level: (counts[level], LEVELS.index(level)))
         fixed = {
             "constant": lambda case: score.constant_report(majority),

@@ -16,7 +16,7 @@ from riskscribe.case import ID_PATTERN
 from riskscribe.cli import main
 from riskscribe.data import pii
 from riskscribe.data.clean import Cleaner, clean, clean_file, mask
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
 from riskscribe.files import read_json, read_lines, write_lines
 

@@ -9,7 +9,7 @@ import yaml
 from riskscribe import policy
 from riskscribe.case import Case, DataQuality, Limit, Position, Stress, ValueAtRisk
 from riskscribe.data import faults
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.evaluate.grounding import facts_of, ground_text
 from riskscribe.prompt import render_case
 

@@ -11,7 +11,7 @@ import yaml
 from riskscribe import policy
 from riskscribe.case import Case, Limit, Note
 from riskscribe.data import notes
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.prompt import render_case
 
 HERE = Path(__file__).parent

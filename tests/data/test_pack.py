@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from riskscribe import manifest
 from riskscribe.cli import main
 from riskscribe.data.pack import pack
-from riskscribe.data.splits import check, read_rows
+from riskscribe.data.rows import read_rows
+from riskscribe.data.splits import check
 from riskscribe.errors import InputError
 from riskscribe.files import read_json, read_lines, write_lines
 

@@ -23,6 +23,7 @@ from riskscribe import manifest
 from riskscribe.cli import main
 from riskscribe.data import splits
 from riskscribe.data.gold import wording
+from riskscribe.data.rows import read_records, read_rows, write_rows
 from riskscribe.data.splits import (
     Config,
     SplitPlan,
@@ -30,9 +31,6 @@ from riskscribe.data.splits import (
     check,
     open_sealed,
     openings,
-    read_records,
-    read_rows,
-    write_rows,
 )
 from riskscribe.errors import InputError
 from riskscribe.evaluate.verify import verify

@@ -404,7 +404,7 @@ def test_every_scoring_of_a_test_set_is_logged(scored_runs, scorings_log, tmp_pa
 
 
 def test_score_run_writes_the_log(scored_runs, scorings_log, tmp_path):
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     data = scored_runs / "test_mixed.jsonl"
     rows = [score.Scored(row.case, row.book, row.slices) for row in read_rows(data)]

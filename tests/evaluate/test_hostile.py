@@ -8,7 +8,7 @@ import yaml
 
 from riskscribe.case import Case
 from riskscribe.data.gold import gold_report
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.evaluate.hostile import reads_as_order
 from riskscribe.evaluate.verify import verify, verify_text
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
 from riskscribe.evaluate import metrics, score
 from riskscribe.evaluate.metrics import METRICS, TEXT_METRICS, metrics_by_language, rubric, summary

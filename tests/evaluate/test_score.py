@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from riskscribe.case import Case
 from riskscribe.data.gold import gold_report
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
 from riskscribe.evaluate import log, score
 from riskscribe.evaluate.metrics import METRICS, rubric, summary

@@ -144,7 +144,7 @@ def test_cases_come_as_lines_rows_a_file_or_a_list(files):
 
 def test_a_split_in_parquet_is_read(files):
     train = ROOT / "datasets/risk_report/v1/train_full.parquet"
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     assert [(one.case, one.book, list(one.slices)) for one in read_scored(train)] == [
         (one.case, one.book, one.slices) for one in read_rows(train)

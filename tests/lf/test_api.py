@@ -140,7 +140,7 @@ def test_a_schema_that_cannot_be_is_a_400_with_the_reason(client, stream):
 
 def test_a_report_is_asked_for_held_to_its_schema_unless_free(server):
     from riskscribe import reporting
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     case = read_rows(ROOT / "datasets" / "risk_report" / "v1" / "test_quick.jsonl")[0].case
     url = server[0] + "/v1"

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from riskscribe import prompt
 from riskscribe.cli import main
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.lf import attach, board, presets
 from riskscribe.release.serve import free_port
 

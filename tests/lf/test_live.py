@@ -213,7 +213,7 @@ def data_args(folder, eval_dataset=("live",), dataset=("rows",), val_size=0.0):
 
 
 def test_sample_is_spread_and_independent_of_order():
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     rows = read_rows(ROOT / "datasets" / "risk_report" / "v1" / "val.jsonl")
     chosen = live.choose(rows, 8)

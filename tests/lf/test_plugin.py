@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from riskscribe import prompt
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.lf import attach, tasks
 
 ROOT = Path(__file__).resolve().parents[2]

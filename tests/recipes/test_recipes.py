@@ -339,7 +339,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(tiny_model, make_dataset, tmp
 def test_answers_have_room_for_the_longest_gold_and_a_fifth(tmp_path):
     from transformers import AutoTokenizer
 
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
     from riskscribe.release import base
 
     base.build(tmp_path / "base")

@@ -66,7 +66,7 @@ class Small:
         from peft import LoraConfig, get_peft_model
         from transformers import AutoTokenizer, LlamaForCausalLM
 
-        from riskscribe.data.splits import read_rows
+        from riskscribe.data.rows import read_rows
         from riskscribe.lf import prompts
         from riskscribe.release import template
 

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from riskscribe import manifest, prompt
 from riskscribe.cli import main
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
 from riskscribe.evaluate.compare import compare
 from riskscribe.files import read_lines

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from riskscribe import manifest
 from riskscribe.case import ID_PATTERN, Case
 from riskscribe.data.duplicates import between
-from riskscribe.data.splits import Row
+from riskscribe.data.rows import Row
 from riskscribe.errors import InputError
 from riskscribe.files import read_lines, sha256, sha256_text, validate, write_json, write_lines
 from riskscribe.report import Report

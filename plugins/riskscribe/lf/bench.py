@@ -116,7 +116,7 @@ def logits(pairs: int) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from riskscribe import prompt
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32, trust_remote_code=False)
@@ -229,7 +229,7 @@ def train(method: str, against: str, rounds: int, steps: int, per_step: int, bas
     Counted are non-padding tokens of the rows, by LLaMA-Factory's own trainer, and the seconds its training loop took.
     For a figure to quote: an idle machine, --rounds 5 --steps 4.
     """
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     names = _names(SIDES, against)
     count = steps * per_step
@@ -292,7 +292,7 @@ def predict(
     The seconds are LLaMA-Factory's own, its metric of the answers included. How many answers are those of ours, letter
     for letter, is told of every side: in another type rounding may turn a close choice.
     """
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
 
     names = _names(PREDICTING, against)
     bases = {"auto": base, "float32": base} if base else _both_types(out.parent)

@@ -47,7 +47,7 @@ def main() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, StoppingCriteriaList
 
     from riskscribe import prompt
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
     from riskscribe.lf import decode
     from riskscribe.lf.guide import Guide
     from riskscribe.schema import SCHEMA_FILE

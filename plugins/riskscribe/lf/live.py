@@ -30,7 +30,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from riskscribe.case import Language
-from riskscribe.data.splits import Row, read_rows
+from riskscribe.data.rows import Row, read_rows
 from riskscribe.errors import InputError
 from riskscribe.evaluate.metrics import METRICS, Record, summary
 from riskscribe.evaluate.score import score_answer

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from riskscribe.data.splits import Row
+from riskscribe.data.rows import Row
 from riskscribe.lf import template
 from riskscribe.prompt import messages
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from riskscribe.data.splits import read_rows
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
 from riskscribe.lf.tasks import TASKS
 from riskscribe.prompt import case_id_in

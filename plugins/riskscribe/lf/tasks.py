@@ -9,7 +9,7 @@ from typing import Any
 
 from riskscribe import prompt
 from riskscribe.case import Case
-from riskscribe.data.splits import read_records, read_row, read_rows
+from riskscribe.data.rows import read_records, read_row, read_rows
 from riskscribe.files import sha256
 from riskscribe.policy import default_policy
 from riskscribe.schema import report_outline

@@ -107,7 +107,7 @@ class Gate:
 
     def _sample(self) -> list[Any]:
         """Seeded cases of each language, levels in turn; the shared file of token ids is written."""
-        from riskscribe.data.splits import read_rows
+        from riskscribe.data.rows import read_rows
         from riskscribe.lf import prompts
         from riskscribe.prompt import messages
 

@@ -53,7 +53,7 @@ def calibration(recipe: Recipe) -> tuple[list[str], list[list[int]]]:
 
     All blocks have `tokens` tokens. Raises InputError when too few rows are that long.
     """
-    from riskscribe.data.splits import read_rows
+    from riskscribe.data.rows import read_rows
     from riskscribe.lf import prompts
 
     tokenizer = prompts.tokenizer_of(recipe.model, recipe.template)
