@@ -33,7 +33,8 @@ _HORIZON = re.compile(
 _HORIZON_BEFORE = re.compile(r"(?:horizon(?: of)?|VaR\s?\(|over|持有期为?)\s?$", re.IGNORECASE)
 _BASE = re.compile(
     r"(?:\b(?:compared (?:with|to)|than|versus|vs\.?|over|from|on|against|relative to|of|since|below"
-    r"|above)(?: the| that of| those of)?"
+    r"|above)(?: the| that of| those of)?(?:\s(?:a|an|one|two|three|four|five|six|nine|ten|twelve|[0-9]{1,2})"
+    r"(?:\s(?:day|week|month|quarter)s?)?)?"
     r"|[较比同与]|相比)\s?$",
     re.IGNORECASE,
 )
@@ -326,6 +327,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
     bounds = _bounds(text, clause, reads, values)
     contexts: list[Context] = []
     before: Context | None = None
+    led_back = False
     low = reading.small[clause.start : clause.end]
     places = [] if facts.of_case else _places(reading, clause, terms, facts)
     phrases = [one for one in facts.phrases if one in low]
@@ -378,7 +380,9 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
             near.confidence = next((confidences[j] for j in near_by if j in confidences), None)
         near.quarters = quarters - {""}
         near.previous = bool(strong) and any(_is_told_of(text, one, start) for one in strong)
-        near.may_be_previous = bool(strong) or weak
+        near.may_be_previous = bool(strong) or weak or led_back
+        # "a year ago sales were 5m and costs 3m"
+        led_back = led_back or (before is None and near.previous and strong[0].end <= start and not facts.of_case)
         near.own_years = bool(near.years or near.quarters)
         if before and not near.may_be_previous and not before.may_be_previous:
             near.years = near.years or before.years

@@ -303,7 +303,12 @@ def _changes(
             continue
         if not _same_line(one, two, facts):
             a, b = one.meaning.measures, two.meaning.measures
-            if not plain or (a and b and not a & b) or (one.names and two.names and not one.names & two.names):
+            if (
+                read.sign < 0
+                or not plain
+                or (a and b and not a & b)
+                or (one.names and two.names and not one.names & two.names)
+            ):
                 continue
         if not _speaks_of(near, one, facts):
             continue
@@ -620,6 +625,9 @@ def _is_negative(one: Entry, two: Entry, wanted: list[list[str]]) -> bool:
     return False
 
 
+_WHOLE = re.compile(r"\b(?:all|diversified|aggregate|overall|combined)\b", re.IGNORECASE)
+
+
 def _groups(pool: list[Entry]) -> list[list[Entry]]:
     """The facts that add up: one measure, one unit, one time, several names."""
     found: dict[tuple, list[Entry]] = {}
@@ -627,12 +635,13 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
         fact, said = one.fact, one.meaning
         if fact.exact or not fact.trusted or fact.everywhere or fact.role != "value" or "total" in one.names:
             continue
-        if fact.id.startswith("LIM-"):
-            continue  # limits and their uses are no parts of a whole
+        if fact.id.startswith("LIM-") or _WHOLE.search(fact.label):
+            continue  # limits and their uses are no parts of a whole, nor is the whole
         if not (fact.unit in (None, "count") or fact.unit in MONEY):
             continue
+        measures = said.measures - {"equity"} or said.measures  # the VaR of the equity desk adds to that of others
         key = (
-            said.measures, fact.unit, fact.currency, said.years, said.quarters, said.previous,
+            measures, fact.unit, fact.currency, said.years, said.quarters, said.previous,
             "limit" in said.qualities, said.horizon, said.confidence,
         )  # fmt: skip
         found.setdefault(key, []).append(one)
@@ -711,12 +720,15 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         else:
             some = [one for one in some if not one.meaning.years or one.meaning.years & near.years]
         alike = all(_comparable(some[0], one) and same_time(some[0], one) for one in some[1:])
-        if 1 < len(some) <= 4 and alike and read.states(abs(sum(one.fact.value for one in some))):
+        total = sum(one.fact.value for one in some)
+        told = read.states(abs(total)) and (not read.sign or (total < 0) == (read.sign < 0))
+        if 1 < len(some) <= 4 and alike and told:
             evidence = [one.fact.id for one in some]
             yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
         for group in _groups(facts.entries):
             total = sum(one.fact.value for one in group)
-            if _fits(read, group[0]) and _speaks_of(near, group[0], facts) and read.states(abs(total)):
+            told = read.states(abs(total)) and (not read.sign or (total < 0) == (read.sign < 0))
+            if told and _fits(read, group[0]) and _speaks_of(near, group[0], facts):
                 if near.measures and group[0].meaning.measures and not near.measures & group[0].meaning.measures:
                     continue
                 evidence = list(dict.fromkeys(one.fact.id for one in group))

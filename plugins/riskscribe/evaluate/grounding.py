@@ -78,9 +78,10 @@ class Number(BaseModel):
 # words that let a positive number in prose stand for a negative value
 _LOSS = re.compile(
     r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took) off|short|negative|minus|reduc\w+|cuts?|"
-    r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used in"
+    r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used"
     r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing)"
-    r"|drawdowns?|in the red)\b"
+    r"|drawdowns?|in the red|absorb\w*|consum\w+|burn\w*|(?:took|tak\w+) away|knock\w*|weigh\w*|erod\w+|dent\w*"
+    r"|detract\w*|subtract\w*|drag\w*|headwinds?|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+)\b"
     r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
     re.IGNORECASE,
 )
@@ -88,6 +89,47 @@ _LOSES = re.compile(
     r"(?:\b(?:loses?|losing|loss of|lost|net loss (?:was|of))|(?<!扭)亏损(?:为|了|达)?)\s?$", re.IGNORECASE
 )
 _OFFSETS = re.compile(r"(?:\b(?:offsets|hedges|takes off)|对冲|抵减|抵消)\s?$", re.IGNORECASE)
+_OF_EITHER_SIGN = frozenset({"percent", "points", "bp", "index"})
+_SIGNED = frozenset(
+    (
+        "gross_profit",
+        "operating_profit",
+        "ebitda",
+        "net_income",
+        "pretax_profit",
+        "trading_income",
+        "operating_cash_flow",
+        "investing_cash_flow",
+        "financing_cash_flow",
+        "free_cash_flow",
+        "equity",
+        "net_debt",
+        "eps",
+        "stress",
+        "delta",
+        "gamma",
+        "vega",
+        "theta",
+        "rho",
+        "pv01",
+        "bucket_pv01",
+        "cs01",
+        "open_position",
+        "exposure",
+        "mtm",
+        "pnl",
+        "nav",
+    )
+)
+_EITHER_WAY = re.compile(
+    r"\b(?:net(?!\sof)|profits?|income|earnings|results?|gains?|returns?|chang\w+|growth|flows?|positions?|balance|effects?"
+    r"|performance|surplus|contributions?|variances?|movements?|gap|impact|differences?|carry|alpha|attribution)\b"
+    r"|利润|收益|损益|盈亏|净|流量|变动|变化|增长|增速|回报|差|头寸|敞口|影响|贡献|余额|同比|环比",
+    re.IGNORECASE,
+)
+_GAIN_OR_LOSS = re.compile(
+    r"\b(?:gains?|profits?|income)\b[^a-z]{1,3}loss|loss(?:es)?\b[^a-z]{1,3}(?:gain|profit)|损益|盈亏", re.IGNORECASE
+)
 _GAINS = re.compile(
     r"(?:\b(?:gains?|gain of|gained|gaining|earns?|earned|earning|makes|made|making|adds|added|adding|contributes"
     r"|profit of|surplus of|positive)"
@@ -220,7 +262,7 @@ def _fault(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | No
         far = abs(fact.value - bound) > 1e-8 * bound  # closer than any rendering shows
         if far and not read.bound and _side(abs(read.value), bound) != _side(fact.value, bound):
             return _Fault(0, f"rounds across {bound:g}: {fact}", "threshold")
-    if _wrong_sign(read, fact, near):
+    if _wrong_sign(read, entry, near, facts):
         return _Fault(0, f"wrong sign: {fact}", "wrong_sign")
     return _told_otherwise(read, entry, near, facts)
 
@@ -265,7 +307,8 @@ def _is_level(entry: Entry) -> bool:
     return entry.fact.role == "utilisation" or "rate" in said.qualities or bool(said.measures & _RATES)
 
 
-def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
+def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
+    fact = entry.fact
     if read.value == 0 or fact.value == 0 or fact.unit == "date":
         return False
     if read.bracketed and fact.signed and fact.role == "value":
@@ -286,7 +329,18 @@ def _wrong_sign(read: Read, fact: Fact, near: Context) -> bool:
     if fact.value > 0:
         loses = fact.role == "value" and bool(_LOSES.search(head) or _OFFSETS.search(head))
         return loses and not (fact.label and _LOSS.search(fact.label))  # negative by its name
-    return read.sign > 0 or not near.says(_LOSS) or bool(_GAINS.search(head))
+    if read.sign > 0 or bool(_GAINS.search(head)):
+        return True
+    return not near.says(_LOSS) and (facts.of_case or _may_be_positive(entry, facts))
+
+
+def _may_be_positive(entry: Entry, facts: Facts) -> bool:
+    """Whether a negative line of a list may as well be positive: a result, a change, a position; not what is paid."""
+    fact, said = entry.fact, entry.meaning
+    if fact.unit in _OF_EITHER_SIGN or any(one.fact.value > 0 for one in facts.series(entry)):
+        return True
+    loses, gains = _LOSS.search(fact.label), _EITHER_WAY.search(fact.label)
+    return bool(said.measures & _SIGNED or gains) and not (loses and not _GAIN_OR_LOSS.search(fact.label))
 
 
 def _is_part(fact: Fact) -> bool:
@@ -440,14 +494,21 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
     }
     if not near.own_names and any(names <= one for one in told):
         return False  # those of the number before, which tells the line that they name
+    rivals = facts.rivals.get(kind, ())
     return any(
         shared <= other
+        and _names_one((other & names) - shared, other, rivals)
         and not all(near.compares_with(one) for one in (other & names) - shared)
         and not (entry.names - other) & near.names_before
         and not (name_grams(entry.fact.label) - {stem(one) for one in other})
         & grams(near.text[near.gap : near.span[0]])
-        for other in facts.rivals.get(kind, ())
+        for other in rivals
     )
+
+
+def _names_one(said: frozenset[str], other: frozenset[str], rivals: Iterable[frozenset[str]]) -> bool:
+    """Whether words name one line: the desk of "EUR desk" and "JPY desk" is neither."""
+    return said == other or sum(said <= one for one in rivals) == 1
 
 
 def _cites_several(near: Context, facts: Facts) -> bool:

@@ -41,6 +41,7 @@ _SHARE = re.compile(r"\b(?:share of|accounts? for|makes? up)\b|占", re.IGNORECA
 _REST = re.compile(
     r"\b(?:rest|remain\w*|other|vacant|left|balance|non)\b|其余|余下|剩余|其他|其它|未|非|空", re.IGNORECASE
 )
+_BY = re.compile(r"\bby(?:\s(?:about|around|roughly|nearly|some|almost|just))?\s?$", re.IGNORECASE)
 _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECASE)
 _PROPER = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
 _CJK = re.compile("[\u4e00-\u9fff]+")
@@ -344,7 +345,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     same_amounts, same_rates = (
         (grid.apart_amounts, grid.apart_rates) if cited else (grid.same_amounts, grid.same_rates)
     )
-    moves, beyond = bool(tags & {"up", "down", "change"}), bool(tags & {"beyond", "short"})
+    moves = bool(tags & {"up", "down", "change"})
+    beyond = bool(tags & {"beyond", "short"} or (not moves and _BY.search(near.lead)))  # "overshot the plan by 5m"
     found = []
     unit = read.unit
     if unit == "percent":
@@ -370,6 +372,11 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         times = 100.0 if unit == "bp" else 1.0
         found.append(_Operation("difference", times * grid.gap, grid.line_rates, True, True))
         found.append(_Operation("difference", -times * grid.gap, same_rates, True))
+        if unit == "index":
+            plain = np.array([one.fact.unit is None for one in grid.entries])
+            plain = plain[:, None] & plain[None, :]
+            found.append(_Operation("difference", grid.gap, grid.line_amounts & plain, moves, True))
+            found.append(_Operation("difference", -grid.gap, same_amounts & plain, moves or beyond))
     elif unit == "ratio":
         found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
         found.append(_Operation("ratio", grid.share, same_amounts | same_rates, True))
@@ -482,7 +489,8 @@ def infer(
                 whole = (grid.grams[j] - grid.grams[i]) & said
                 part = (grid.grams[i] - grid.grams[j]) & said
                 both = part and (whole or any(more.states(first.size + last.size) for more in sentence.reads))
-                if not (both if one.name == _PART else whole or TOTAL.search(last.fact.label)):
+                whole = whole or TOTAL.search(last.fact.label) or (near.tells(first) and _is_largest(last, grid))
+                if not (both if one.name == _PART else whole):
                     continue  # a share of a total that is no line
             if ids is None and not (one.hinted or one.line or named) and one.name == "percent change":
                 continue  # by accident most percentages are the change from one line to another
@@ -517,6 +525,12 @@ def infer(
     if best is None and ids is None:
         return _of_named(read, near, facts, sentence, grid)
     return best and best[1]
+
+
+def _is_largest(line: Entry, grid: Grid) -> bool:
+    """Whether a line is the largest of its unit and time: what the others may be parts of."""
+    kind = _kind(line)
+    return all(one.size <= line.size for one in grid.entries if _kind(one) == kind and same_time(one, line))
 
 
 def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
@@ -623,7 +637,8 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
         if a is not None and b is not None and b < a:
             return "sign"  # the other one is named as how many times the first
     if one.name != "difference":
-        return "sign" if read.sign and (value < 0) != (read.sign < 0) else None
+        turned = read.sign and (value < 0) != (read.sign < 0)
+        return "sign" if turned or (read.sign < 0 and one.name == "percent change") else None
     # first less last: the one named first, or not at all, is what the sentence is about
     places = [_place(mine - other, clause) for mine, other in (named, named[::-1])]
     beside = [_place(mine - other, near.lead) is not None for mine, other in (named, named[::-1])]

@@ -177,7 +177,10 @@ _CALENDAR_DIGITS = re.compile(
 _NAMING = re.compile(
     r"(?:\b(?:S&P|Nikkei|Russell|FTSE|STOXX|CSI|Hang\sSeng|Tier|Level|IFRS|IAS|ASC|SFAS|FASB|Note|Table|Figure|Section"
     r"|Chapter|Page|Item|Form|Phase|Stage|Top|Fortune|ISO|Article|Rule|Schedule|Exhibit|Appendix|Part|Basel|Category"
-    r"|Scenario|Option|Step|Group|Class|Series|Fund|Pillar|No\.|Nr\.|#)|沪深|中证|上证|第|附注|表|图)\s?$",
+    r"|Scenario|Scope|Option|Step|Group|Class|Series|Fund|Pillar|No\.|Nr\.|#)|沪深|中证|上证|第|附注|表|图)\s?$"
+    # Stages 2 and 3
+    r"|\b(?:Tier|Level|Note|Table|Figure|Section|Chapter|Page|Item|Phase|Stage|Article|Schedule|Exhibit|Part|Category"
+    r"|Scenario|Scope|Option|Step|Class|Pillar)(?:e?s)?\s(?:[0-9]{1,3}(?:,\s?|\s?[-/&]\s?|,?\s(?:and|or|to)\s))*$",
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(rf"(?:st|nd|rd|th){_END}", re.IGNORECASE)
@@ -573,7 +576,7 @@ def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None,
         return "part of a name"  # 10-K
     if before == "第":
         return "ordinal"
-    if unit is None and _NAMING.search(head[-14:]):
+    if unit is None and _NAMING.search(text[max(0, start - 24) : start]):
         return "part of a name"
     return "list number" if start in listed else None
 
@@ -615,6 +618,8 @@ def _worded(match: re.Match, text: str) -> Read:
         return Read(match.span(), value * scale, 0.5 * scale, unit, scale, step=scale, bound=bound, compares=compares)
     name = next(one for one in _WORD_VALUES if match[one])
     value, half, unit = _WORD_VALUES[name]
+    if bound == "about":
+        half *= 2
     end = match.end() - 3 if match[0].lower().endswith(" of") else match.end()
     return Read((match.start(), end), value, half, unit, step=half * 4, bound=bound, compares=compares)
 

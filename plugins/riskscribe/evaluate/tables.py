@@ -509,6 +509,11 @@ def _full_width(table: Table, marked: str, rng: random.Random) -> Made:
         yield from _one_number(table, marked, rng, lambda text, _, __: text.translate(_WIDE))
 
 
+_NOT_EXACT = re.compile(
+    r"(?:nearly|almost|over|more than|above|under|close to|below|less than|just|近|逾|超过?|不到|不足)\s?$"
+)
+
+
 def _rescaled(table: Table, marked: str, rng: random.Random) -> Made:
     """The true value at another scale: 4.21bn as 4,210m."""
     smaller = {"billion": "million", "bn": "m", "亿": "万", "million": "thousand", "m": "k"}
@@ -521,7 +526,11 @@ def _rescaled(table: Table, marked: str, rng: random.Random) -> Made:
         digits = f"{abs(right) / _SCALES[word]:,.0f}"
         return text[: match.start(1)] + digits + (match[2] or "") + word + text[match.end(3) :]
 
-    return _one_number(table, marked, rng, change)
+    for after, why in _one_number(table, marked, rng, change):
+        number = next(one for one in _NUMBER.finditer(after) if one[0] not in marked)
+        exact = written(number[1])[0] == abs(compute(number[2], table.values()))
+        if not (exact and _NOT_EXACT.search(after[: number.start()])):  # "nearly 1,175m" of 1,175m is not true
+            yield after, why
 
 
 FAULTS: dict[str, Callable[[Table, str, random.Random], Made]] = {
