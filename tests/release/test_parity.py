@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from riskscribe import manifest
+from riskscribe import manifest, stages
 from riskscribe.errors import InputError
 from riskscribe.page.parity import write_parity
 from riskscribe.release import environments, parity, quantize, serve, template
@@ -27,22 +27,23 @@ class InProcess(parity.Gate):
 
     adapter: SimpleNamespace | None = None
 
-    def _run(self, command):
+    def _fork(self, job):
         from riskscribe.lf import parity_row as row
 
-        job = json.loads(Path(command[-1]).read_text())
-        if not job["adapter"] or InProcess.adapter is None:
+        told = json.loads(job.read_text())
+        if not told["adapter"] or InProcess.adapter is None:
             try:
-                row.main(command[-1])
+                row.make(job)
             except Exception as error:  # in a process of its own this is its last line
-                raise parity.Failed(f"it could not be run: {type(error).__name__}: {error}") from None
-        if not job["adapter"]:
-            return None
-        if InProcess.adapter is None:
-            reference = Path(job["reference"]).read_bytes()
-            InProcess.adapter = SimpleNamespace(out=Path(job["out"]).read_bytes(), reference=reference)
-        Path(job["out"]).write_bytes(InProcess.adapter.out)
-        return Path(job["reference"]).write_bytes(InProcess.adapter.reference)
+                self.log.write_text(self.log.read_text() + f"{type(error).__name__}: {error}\n")
+                return 1
+        if told["adapter"]:
+            if InProcess.adapter is None:
+                reference = Path(told["reference"]).read_bytes()
+                InProcess.adapter = SimpleNamespace(out=Path(told["out"]).read_bytes(), reference=reference)
+            Path(told["out"]).write_bytes(InProcess.adapter.out)
+            Path(told["reference"]).write_bytes(InProcess.adapter.reference)
+        return 0
 
 
 @pytest.fixture
@@ -51,13 +52,17 @@ def gate(small, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "Gate", InProcess)
 
     def run(**changed):
-        fields = {"base": small.base, "adapter": small.adapter, "merged": small.merged, "template": "smollm2"}
-        fields |= {"dtype": "auto", "nf4": False, "data": small.data, "cases": {"en": 8}, "scored": 4, "positions": 8}
-        fields |= {"served": 0, "max_new_tokens": 12, "limits": LIMITS, "merged_no_worse": RULE, "awq_no_worse": RULE}
-        recipe = parity.Recipe(**(fields | changed))
+        recipe = recipe_of(small, **changed)
         return parity.parity(recipe, tmp_path / "gate" / "parity.json", source="test", cli="", environment={})
 
     return run
+
+
+def recipe_of(small, **changed) -> parity.Recipe:
+    fields = {"base": small.base, "adapter": small.adapter, "merged": small.merged, "template": "smollm2"}
+    fields |= {"dtype": "auto", "nf4": False, "data": small.data, "cases": {"en": 8}, "scored": 4, "positions": 8}
+    fields |= {"served": 0, "max_new_tokens": 12, "limits": LIMITS, "merged_no_worse": RULE, "awq_no_worse": RULE}
+    return parity.Recipe(**(fields | changed))
 
 
 @pytest.fixture
@@ -267,6 +272,25 @@ def test_the_page_shows_every_row_and_check(gate, artefact, tmp_path, language):
 def installed(engine: str):
     if not environments.installed(engine):
         pytest.skip(f"the environment of {engine} is not installed: riskscribe quantize --install {engine}")
+
+
+@pytest.mark.slow
+def test_rows_are_forked_and_one_that_fails_leaves_the_others_alone(small, tmp_path):
+    gate = parity.Gate(recipe_of(small), tmp_path, tmp_path / "log", stages.environment(), "")
+    try:
+        with pytest.raises(parity.Failed, match=r"could not be run: .+nowhere"):
+            gate._row("gone", gate._arguments(tmp_path / "nowhere"))
+        first = gate.imported.pid
+        adapter = gate._arguments(small.base, adapter_name_or_path=str(small.adapter))
+        assert gate._row("adapter", adapter, adapter=str(small.adapter), write=True)["perplexity"] > 1
+        assert gate.imported.pid == first
+        gate.imported.kill()  # out of memory, say
+        gate.imported.wait()
+        found = gate._row("merged", gate._arguments(small.merged))
+        assert len(found["answers"]) == 8 and found["peak_memory_gib"] < 4
+    finally:
+        gate.close()
+    assert gate.imported.poll() is not None
 
 
 def awq_recipe(small, tmp_path, engine) -> quantize.Recipe:

@@ -1,7 +1,8 @@
-"""One row of the parity table in a process of its own: `python -m riskscribe.lf.parity_row JOB.json`.
+"""Rows of the parity table, each in a process of its own: `python -m riskscribe.lf.parity_row`, job files in.
 
-A process each, so that load time and peak memory are that row's. Loaded by LLaMA-Factory's own loader, as predictions
-and the server load it.
+A process each, so that load time and peak memory are that row's; forked from one that has imported LLaMA-Factory,
+which takes longer than most rows. Loaded by LLaMA-Factory's own loader, as predictions and the server load it. The
+exit status of a row is a line of the output; what a row says goes to the error stream.
 
 JOB: arguments (LLaMA-Factory's inference arguments), adapter (a folder: the scores are then of base and adapter apart,
 in float32), cases, scored, positions, reference, write, compare (row name -> case id -> token ids of its answer),
@@ -10,8 +11,10 @@ answers (whether to generate), max_new_tokens, out.
 
 import gc
 import json
+import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +80,7 @@ def divergence(model, prompt: list[int], own: list[int], other: list[int], token
     return {"at": at, "tokens": tokenizer.convert_ids_to_tokens(tokens), "gap": gap}
 
 
-def main(path: str) -> None:
+def make(path: str) -> None:
     """Make the row the job file describes."""
     import torch
 
@@ -134,5 +137,28 @@ def _ids(given: list[int] | str, tokenizer) -> list[int]:
     return tokenizer(given, add_special_tokens=False)["input_ids"] if isinstance(given, str) else given
 
 
+def main() -> None:
+    """Make the rows whose job files the input names, a line each, one after another."""
+    import llamafactory.train.tuner  # noqa: F401
+
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                make(line.strip())
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), file=told, flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -6,12 +6,16 @@ on one sample of cases, and checked against the limits of a recipe. A row that c
 
 import json
 import math
+import os
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +108,7 @@ class Gate:
         self.rows: dict[str, dict[str, Any]] = {}
         self.checks: list[dict[str, Any]] = []
         self.cases = self._sample()
+        self.imported: subprocess.Popen | None = None
 
     def _sample(self) -> list[Any]:
         """Seeded cases of each language, levels in turn; the shared file of token ids is written."""
@@ -137,7 +142,7 @@ class Gate:
         return {"model_name_or_path": str(model), "finetuning_type": "lora", **stated, **more}
 
     def _row(self, name: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Run one row in a process of its own with LLaMA-Factory's loader."""
+        """Run one row with LLaMA-Factory's loader, in a fork of the process that has imported it."""
         job = {
             "arguments": arguments,
             "adapter": None,
@@ -147,26 +152,41 @@ class Gate:
             "compare": {},
             **more,
         }
-        return self._process(name, [sys.executable, "-m", MODULE], job)
+        return self._process(name, self._fork, job)
 
-    def _process(self, name: str, command: list[Any], job: dict[str, Any]) -> dict[str, Any]:
+    def _fork(self, job: Path) -> int:
+        if self.imported is None or self.imported.poll() is not None:
+            with open(self.log, "ab") as file:
+                self.imported = subprocess.Popen(
+                    [sys.executable, "-m", MODULE], env=self.environment, stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True,
+                )  # fmt: skip
+        try:
+            print(job, file=self.imported.stdin, flush=True)
+            return int(self.imported.stdout.readline())
+        except (BrokenPipeError, ValueError):  # it ended before it could say how a row did
+            return self.imported.wait()
+
+    def close(self) -> None:
+        """End the process that rows are forked from, and a row that an interrupt left running."""
+        if self.imported is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.imported.pid, signal.SIGKILL)
+            self.imported.communicate()
+
+    def _process(self, name: str, run: Callable[[Path], int], job: dict[str, Any]) -> dict[str, Any]:
+        """Have one row measured; what that says goes to the log. Raises Failed with its last line."""
         out = self.work / f"{name}.out.json"
         job |= {"cases": str(self.work / "cases.json"), "out": str(out), "reference": str(self.work / "reference.npy")}
         job |= self.recipe.model_dump(include={"scored", "positions", "max_new_tokens"})
         write_json(self.work / f"{name}.job.json", job)
         with open(self.log, "ab") as file:
             file.write(f"\n== {name}\n".encode())
-        self._run([*command, self.work / f"{name}.job.json"])
-        return read_json(out)
-
-    def _run(self, command: list[Any]) -> None:
-        """Run one measuring process; what it says goes to the log. Raises Failed with its last line."""
-        with open(self.log, "ab") as file:
             at = file.tell()
-            ended = subprocess.run(command, env=self.environment, stdout=file, stderr=subprocess.STDOUT, check=False)
-        if ended.returncode:
+        if status := run(self.work / f"{name}.job.json"):
             told = self.log.read_bytes()[at:].decode("utf-8", "replace").strip().splitlines()
-            raise Failed(f"it could not be run: {told[-1].strip()[:300] if told else ended.returncode}")
+            raise Failed(f"it could not be run: {told[-1].strip()[:300] if told else status}")
+        return read_json(out)
 
     def _quantized(self, name: str, folder: Path) -> dict[str, Any]:
         """Scores by the quantizer's own environment, answers from the weights that it de-quantized."""
@@ -177,8 +197,14 @@ class Gate:
             raise Failed(f"config.json names no quantization that this gate can score ({method})")
         dense = self.work / f"{name}.dense"
         scorer = Path(__file__).parents[1] / "lf" / "scorer.py"
-        command = [environments.python(engine), scorer]
-        found = self._process(name, command, {"model": str(folder), "dense": str(dense), "dtype": self.dtype})
+        python = environments.python(engine)
+
+        def run(job: Path) -> int:
+            with open(self.log, "ab") as file:
+                command = [python, scorer, job]
+                return subprocess.run(command, env=self.environment, stdout=file, stderr=file, check=False).returncode
+
+        found = self._process(name, run, {"model": str(folder), "dense": str(dense), "dtype": self.dtype})
         merged = self.recipe.merged
         plain = {key: one for key, one in config.items() if key != "quantization_config"}
         write_json(dense / "config.json", plain | {"torch_dtype": self.dtype})
@@ -477,7 +503,10 @@ def parity(recipe: Recipe, out: Path, *, source: str, cli: str, environment: dic
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".parity.") as work:
         gate = Gate(recipe, Path(work), log, environment, cli)
-        gate.measure()
+        try:
+            gate.measure()
+        finally:
+            gate.close()
         gate.judge()
         found = gate.result() | {"recipe": source, "log": log.name}
     write_json(out, found)
