@@ -122,9 +122,11 @@ def test_a_review_from_the_page_to_an_approved_and_signed_version(opened, tmp_pa
 
     # a reload loses nothing
     page.reload()
-    assert page.locator("#reviewer").input_value() == "A. Reviewer 复核"
-    assert page.locator("#done").inner_text() == words["progress"].format(done=due, all=due)
-    assert box.input_value() == edited
+    expect = playwright.expect
+    # assertions that wait: the fields are there before the page's script has filled them
+    expect(page.locator("#reviewer")).to_have_value("A. Reviewer 复核", timeout=60_000)
+    expect(page.locator("#done")).to_have_text(words["progress"].format(done=due, all=due))
+    expect(box).to_have_value(edited)
     review = save(page, "approved", tmp_path / "review.json")
     assert review["status"] == "approved" and len(review["decisions"]) == due
 
