@@ -93,18 +93,23 @@ def claims_of(
         yield from _limits(text, sentence, numbers, facts)
         yield from _stresses(text, sentence, numbers, facts)
     terms, tags = sentence.terms, sentence.tags
-    if not numbers or (tags.isdisjoint(_COMPARING) and (facts.of_case or len(numbers) < 2)):
+    if not numbers or (tags.isdisjoint(_COMPARING) and (facts.of_case or (len(numbers) < 2 and "change" not in tags))):
         return
     entries = [_entry(sentence, i, one, facts) for i, one in enumerate(numbers)]
     values = [
         i
         for i, one in enumerate(entries)
-        if one is not None and sentence.reads[i].unit not in DURATIONS and not sentence.reads[i].kind
+        if one is not None and not (facts.of_case and sentence.reads[i].unit in DURATIONS)
+        and not sentence.reads[i].kind
         and not (one.fact.exact and one.fact.unit != "count")
     ]  # fmt: skip
     yield from _stale(text, sentence, numbers, entries, facts)
     if not facts.of_case:
         yield from _twice(text, sentence, numbers, entries, values, facts)
+        yield from _shares(text, sentence, numbers, entries, facts)
+        yield from _of_another(text, sentence, numbers, entries, values, facts)
+        if "change" in tags:
+            yield from _better(text, sentence, terms, numbers, entries, facts)
     if values:
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, entries, values, facts)
@@ -120,7 +125,7 @@ def claims_of(
             yield from _ordered(text, sentence, terms, entries, values, facts)
 
 
-_TO = re.compile(r"[,，]?[A-Za-z\s]{0,24}?\s?(?:\bto\s?|[至到])(?:about |nearly )?", re.IGNORECASE)
+_TO = re.compile(r"[,，]?[A-Za-z0-9\s]{0,24}?\s?(?:\bto\s?|[至到])(?:about |nearly )?", re.IGNORECASE)
 
 
 def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
@@ -156,8 +161,10 @@ def _twice(text: str, sentence: Sentence, numbers, entries, values, facts: Facts
     """One line told by two numbers of a clause: it has another to tell, cited or not."""
     for one, two in itertools.combinations(values, 2):
         a, b = sentence.reads[one], sentence.reads[two]
-        if entries[one] is not entries[two] or numbers[one].evidence != numbers[two].evidence or a.bound or b.bound:
+        if entries[one] is not entries[two] or numbers[one].evidence != numbers[two].evidence:
             continue
+        if (a.bound or b.bound) and not any(sentence.contexts[i].told_earlier for i in (one, two)):
+            continue  # "more than half, 55.2 %"
         line = entries[one]
         others = [
             other for name in (sentence.ids or facts.by_id) for other in facts.by_id.get(name, ())
@@ -166,6 +173,120 @@ def _twice(text: str, sentence: Sentence, numbers, entries, values, facts: Facts
         ]  # fmt: skip
         if others:
             yield _claim(text, numbers[two].span, "change", False, [line], f"twice the same: {line.fact}"), [two]
+
+
+_OR = re.compile(
+    r"[\s,，(]*(?:\b(?:or|that is|equal to|equivalent to|representing|accounting for|making up)\s"
+    r"|占[^,，;；0-9]{1,12}的)(?:about\s|约)?",
+    re.IGNORECASE,
+)
+_OF_IT = re.compile(r"\s?of (?:it|this|that|them)\b", re.IGNORECASE)
+
+
+def _line_of(name: str, facts: Facts) -> Entry | None:
+    """The one value of an id."""
+    found = [one for one in facts.by_id.get(name, ()) if one.fact.role == "value"]
+    return found[0] if len(found) == 1 else None
+
+
+def _shares(text: str, sentence: Sentence, numbers, entries, facts: Facts):
+    """The whole told where a share says that the part is, or the other way round: "£1,296m, or 34.5% of revenue"."""
+    for k, one in enumerate(numbers):
+        if k == 0 or one.operation != "percent" or len(one.evidence) != 2 or "of the sum" in (one.reason or ""):
+            continue
+        part, whole = (_line_of(name, facts) for name in one.evidence)
+        before = entries[k - 1]
+        if part is None or whole is None or before is None:
+            continue
+        start, end = sentence.reads[k].span
+        told = part if _OR.fullmatch(sentence.text, numbers[k - 1].span[1], start) else None
+        told = told or (whole if _OF_IT.match(sentence.text, end) else None)
+        other = whole if told is part else part
+        if told is not None and before is other and not any(entry is told for entry in entries):
+            reason = f"the share is of {whole.fact}, its part {part.fact}"
+            yield _claim(text, one.span, "part", False, [part, whole], reason), [k - 1]
+
+
+_IT_MOVED = re.compile(r"[^,，;；()0-9]{0,40}[,，(]\s?(?:which (?:is|was) )?[^,，;；()0-9]{0,32}")
+
+
+def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: Facts):
+    """A value whose change, or whose earlier value, is told without a name and is that of another line."""
+    reads, contexts = sentence.reads, sentence.contexts
+    moves = [one.start for one in sentence.terms if one.tag in ("up", "down")]
+    for k, one in enumerate(numbers):
+        near = contexts[k]
+        if k == 0 or near.own_names or near.own_measures or entries[k - 1] is None:
+            continue
+        before = entries[k - 1]
+        start, end = reads[k - 1].span[1], reads[k].span[0]
+        if one.operation in ("percent change", "difference") and len(one.evidence) == 2:
+            old, new = (_line_of(name, facts) for name in one.evidence)
+            if old is None or new is None or old.when[0] >= new.when[0] or not any(start <= at < end for at in moves):
+                continue
+            known = any(entry is old or entry is new for entry in entries)
+            if known or not _alike(before, new) or not _IT_MOVED.fullmatch(sentence.text, start, end):
+                continue
+            own = [other for other in facts.series(before) if other.when[0] < before.when[0]]
+            gaps = [(before.fact.value - other.fact.value, abs(other.fact.value)) for other in own]
+            relative = one.operation == "percent change"
+            if not any(reads[k].states(abs(100 * gap / size if relative and size else gap)) for gap, size in gaps):
+                reason = f"what changed so is {new.fact}, not {before.fact}"
+                yield _claim(text, one.span, "change", False, [before, new], reason), [k - 1]
+    if sentence.ids is not None:
+        return
+    for place, i in enumerate(values):
+        near = contexts[i]
+        if near.own_names or near.own_measures or not (near.previous or near.own_years) or not near.told_earlier:
+            continue
+        partner = _partner(values, place, entries, sentence, facts)
+        if partner is None or entries[i].meaning.qualities & _BOUNDS:
+            continue
+        line = facts.series(entries[partner])
+        told = [one for one in entries if one is not None]
+        if any(one is entries[i] for one in line) or sum(any(one is own for own in told) for one in line) > 1:
+            continue
+        if line[0].when[0] < entries[partner].when[0]:
+            reason = f"the sentence speaks of {entries[partner].fact}, not of {entries[i].fact}"
+            yield _claim(text, numbers[i].span, "change", False, [entries[partner], entries[i]], reason), [i]
+
+
+_BOUNDS = frozenset({"limit", "budget", "average"})
+_GOOD_OR_BAD = {
+    "improved": True, "improve": True, "improvement": True, "worsened": False, "deteriorated": False, "改善": True,
+    "恶化": False,
+}  # fmt: skip
+_COVERS = re.compile(r"cover|capital|absor|覆盖|充足", re.IGNORECASE)
+_LESS_IS_BETTER = re.compile(
+    r"cost|loss|churn|\bnpl|non-performing|\bbad\b|injur|leverage|gearing|default|delinquen|expense|combined ratio"
+    r"|vacan|attrition|leakage|emission|complaint|arrears|不良|成本|费用率|负债率|逾期|赔付|退保|离职|投诉|排放|能耗|损耗",
+    re.IGNORECASE,
+)
+_MORE_IS_BETTER = re.compile(
+    r"margin|profit|revenue|sales|cash flow|cash provided|return|load factor|occupancy|solvency|funding ratio"
+    r"|satisfaction|继续率|毛利率|净利率|利润|收益率|出租率|入住率|客座率|合格率|周转率",
+    re.IGNORECASE,
+)
+
+
+def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts):
+    """What improved or worsened, where the line leaves no doubt which way is better."""
+    for term in terms:
+        better = _GOOD_OR_BAD.get(lower(text[term.start : term.end])) if term.tag == "change" else None
+        k = next((k for k, one in enumerate(numbers) if one.span[0] >= term.end), None)
+        if better is None or k is None:
+            continue
+        lines = [_line_of(name, facts) for name in numbers[k].evidence]
+        line = facts.series(lines[-1]) if lines and lines[-1] is not None else []
+        if len(line) != 2 or line[0].when[0] == line[1].when[0] or min(one.fact.value for one in line) <= 0:
+            continue
+        label = line[0].fact.label
+        less = not _COVERS.search(label) and bool(_LESS_IS_BETTER.search(label))
+        if less or _MORE_IS_BETTER.search(label) or _COVERS.search(label):
+            rising = line[1].size > line[0].size
+            right = (rising != less) == better
+            reason = f"went {'up' if rising else 'down'}: {line[1].fact}"
+            yield _claim(text, (term.start, term.end), "change", right, [*line], reason), [k]
 
 
 _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})
@@ -536,6 +657,7 @@ def _peers(entry: Entry, facts: Facts) -> list[Entry]:
         and one.meaning.years == said.years and one.meaning.quarters == said.quarters
         and one.meaning.previous == said.previous and one.meaning.qualities == said.qualities
         and one.names and "total" not in one.names
+        and (one is entry or not entry.names < one.names)  # potential future exposure is no current one
     ]  # fmt: skip
 
 

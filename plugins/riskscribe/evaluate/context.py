@@ -53,6 +53,7 @@ _PART = re.compile(
     r"|由于|得益于|随着|主要系|受益于",
     re.IGNORECASE,
 )
+_AGAIN = re.compile(r"[\s,(]*(?:or|that is|i\.e\.)\b", re.IGNORECASE)
 _LIMIT_AFTER = re.compile(
     r"\s?(?:(?:VaR|ES|hard|soft|stress|loss|delta|vega|gamma|exposure|risk|board|desk|regulatory|internal)\s){0,3}"
     r"(?:limit|cap|ceiling|threshold)s?\b|的?(?:VaR|硬|软|压力|风险)?(?:限额|上限)(?!的|使用)",
@@ -409,6 +410,8 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
             near.own_names = bool(near.word_names)
             if not near.word_names and before:
                 near.word_names = near.names_before or before.word_names
+                if _AGAIN.match(near.lead):  # "the US had 55 % of the total, or 1.5bn"
+                    near.word_names |= before.word_names
         contexts.append(near)
         if _is_value(read) and i not in confidences:
             before = near

@@ -378,6 +378,8 @@ def direction_of(tags, near: Context) -> str | None:
     for one in [*reversed(near.left), *near.right]:
         if one.tag in _DIRECTIONS:
             return _DIRECTIONS[one.tag]
+        if one.tag == "loss" and lower(near.text[one.start : one.end]) in ("lost", "loses", "losing"):
+            return "down"
     both = {"up", "down"} & set(tags)
     return both.pop() if len(both) == 1 else None
 

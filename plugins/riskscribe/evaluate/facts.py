@@ -292,6 +292,9 @@ def singular_name(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
+_NUMBERED = re.compile(r"\b([a-z]{3,})\s([0-9]{1,3})(?![0-9.,%])")
+
+
 class Entry(NamedTuple):
     """A fact with what its label means."""
 
@@ -328,6 +331,9 @@ class Facts:
         self.vocabulary = frozenset(vocabulary)
         self.in_names = frozenset(one for entry in self.entries for one in _in_names(entry.fact.label))
         self.chinese_names = frozenset(one for one in vocabulary if not one.isascii())
+        labels = () if of_case else (lower(normalise(one.fact.label)) for one in self.entries)
+        # Terminal 1 and Terminal 2: numbers that name
+        self.numbered = frozenset((singular_name(w), float(n)) for one in labels for w, n in _NUMBERED.findall(one))
         self.phrases = _longest_first(lower(name) for one in self for name in one.about)
         self.ids = frozenset(self.by_id)
         self.dated = of_case or any(one.unit == "date" for one in self)

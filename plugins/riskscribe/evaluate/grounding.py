@@ -18,7 +18,17 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import YESTERDAY, derive, direction_of, same_time
-from riskscribe.evaluate.facts import INSTRUMENT, Entry, Fact, Facts, facts_of, is_time, kind_of, read_facts
+from riskscribe.evaluate.facts import (
+    INSTRUMENT,
+    Entry,
+    Fact,
+    Facts,
+    facts_of,
+    is_time,
+    kind_of,
+    read_facts,
+    singular_name,
+)
 from riskscribe.evaluate.infer import (
     TOTAL,
     best_named,
@@ -132,8 +142,8 @@ _GAIN_OR_LOSS = re.compile(
 )
 _GAINS = re.compile(
     r"(?:\b(?:gains?|gain of|gained|gaining|earns?|earned|earning|makes|made|making|adds|added|adding|contributes"
-    r"|profit of|surplus of|positive)"
-    r"|盈利|收益|贡献|盈余)(?:为|了|达)?\s?$",
+    r"|profit of|surplus of|inflows? of|positive)"
+    r"|盈利|收益|贡献|盈余|流入)(?:为|了|达)?\s?$",
     re.IGNORECASE,
 )
 _WORDS_OF_SIGN = 24  # characters before a number: more than those words are long
@@ -174,7 +184,8 @@ _UNDIVERSIFIED = re.compile(r"(?:undiversified|未分散)[^,;，；0-9]{0,16}$",
 _ALONE = re.compile(r"(?:\balone|stand-?alone|on its own|单独|独立)[^,;，；0-9]{0,20}$", re.IGNORECASE)
 # words behind which a minus would say the same twice
 _FALL_OF = re.compile(
-    r"(?:\b(?:drop|fall|decline|decrease|reduction|cut)s? of|(?:损失|降幅|跌幅|减少额)(?:为|是|达))\s?$", re.IGNORECASE
+    r"(?:\b(?:drop|fall|decline|decrease|reduction|cut|outflow)s? of|(?:损失|流出|降幅|跌幅|减少额)(?:为|是|达))\s?$",
+    re.IGNORECASE,
 )
 # a difference is told, not the amount itself
 _DIFFERENCE = re.compile(
@@ -605,6 +616,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         return Number(**found, verdict="ignored", reason=read.ignored)
     if read.kind:
         return _judge_time(read, found, near, facts)
+    if read.unit is None and not facts.of_case and facts.numbered and _is_name(read, near, facts):
+        return Number(**found, verdict="ignored", reason="part of a name")
     if not facts.of_case and _EACH.search(near.before) and math.log10(abs(read.value) or 2.0).is_integer():
         return Number(**found, verdict="ignored", reason="what a ratio is told of")
     readings = [read]
@@ -674,6 +687,15 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         faults += _far_faults(read, near, facts)
     best = min([*faults, _NONE], key=lambda one: (one.rank, one.reason))
     return Number(**found, verdict="unsupported", reason=best.reason, fault=best.kind)
+
+
+_NAMED = re.compile(r"\b([a-z]{3,})\s(?:[0-9]{1,3}(?:,\s?|\s?[-/&]\s?|,?\s(?:and|or|to)\s))*$", re.IGNORECASE)
+
+
+def _is_name(read: Read, near: Context, facts: Facts) -> bool:
+    """Whether a number stands behind the word that it stands behind in a label: Terminals 1 and 2."""
+    match = _NAMED.search(near.before[-40:])
+    return bool(match) and (singular_name(match[1].lower()), read.value) in facts.numbered
 
 
 def _in_label(read: Read, near: Context, facts: Facts, sentence: Sentence) -> list[str]:

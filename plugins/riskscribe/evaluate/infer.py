@@ -405,7 +405,7 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
             found.append(_Operation("product", grid.rest, grid.at_rate & fits[:, None], bool(_REST.search(clause))))
         per = bool(_PER.search(clause))
         found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], per))
-        if read.scale == 1.0 and abs(read.value) < 1000:  # "every pound spent brought in 6.47"; 7.4 of a hundred
+        if read.scale <= 1.0 and abs(read.value) < 1000:  # "every pound spent brought in 6.47"; 7.4 of a hundred
             found.append(_Operation("ratio", grid.share, same_amounts & pair, per))
             if not read.currencies:
                 found.append(_Operation("percent", 100 * grid.share, same_amounts, per))
