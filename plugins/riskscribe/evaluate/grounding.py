@@ -20,6 +20,7 @@ from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import YESTERDAY, derive, direction_of, same_time
 from riskscribe.evaluate.facts import (
     INSTRUMENT,
+    PLAIN_WORDS,
     Entry,
     Fact,
     Facts,
@@ -40,7 +41,7 @@ from riskscribe.evaluate.infer import (
     says_apart,
     stem,
 )
-from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
+from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, lower
 from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
 from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.report import Report
@@ -91,7 +92,7 @@ _LOSS = re.compile(
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used"
     r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing)"
     r"|drawdowns?|in the red|absorb\w*|consum\w+|burn\w*|(?:took|tak\w+) away|knock\w*|weigh\w*|erod\w+|dent\w*"
-    r"|detract\w*|subtract\w*|drag\w*|headwinds?|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+)\b"
+    r"|detract\w*|subtract\w*|drag\w*|headwinds?|shed|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+)\b"
     r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
     re.IGNORECASE,
 )
@@ -102,41 +103,29 @@ _OFFSETS = re.compile(r"(?:\b(?:offsets|hedges|takes off)|对冲|抵减|抵消)\
 _OF_EITHER_SIGN = frozenset({"percent", "points", "bp", "index"})
 _SIGNED = frozenset(
     (
-        "gross_profit",
-        "operating_profit",
-        "ebitda",
-        "net_income",
-        "pretax_profit",
-        "trading_income",
-        "operating_cash_flow",
-        "investing_cash_flow",
-        "financing_cash_flow",
-        "free_cash_flow",
-        "equity",
-        "net_debt",
-        "eps",
-        "stress",
-        "delta",
-        "gamma",
-        "vega",
-        "theta",
-        "rho",
-        "pv01",
-        "bucket_pv01",
-        "cs01",
-        "open_position",
-        "exposure",
-        "mtm",
-        "pnl",
-        "nav",
+        "gross_profit", "operating_profit", "ebitda", "net_income", "pretax_profit", "trading_income", "equity",
+        "operating_cash_flow", "investing_cash_flow", "financing_cash_flow", "free_cash_flow", "net_debt", "eps",
+        "stress", "delta", "gamma", "vega", "theta", "rho", "pv01", "bucket_pv01", "cs01", "open_position", "exposure",
+        "mtm", "pnl", "nav",
     )
-)
+)  # fmt: skip
 _EITHER_WAY = re.compile(
     r"\b(?:net(?!\sof)|profits?|income|earnings|results?|gains?|returns?|chang\w+|growth|flows?|positions?|balance|effects?"
     r"|performance|surplus|contributions?|variances?|movements?|gap|impact|differences?|carry|alpha|attribution)\b"
     r"|利润|收益|损益|盈亏|净|流量|变动|变化|增长|增速|回报|差|头寸|敞口|影响|贡献|余额|同比|环比",
     re.IGNORECASE,
 )
+_LATIN_WORDS = re.compile("[a-z]+")
+# verbs that tell a number without saying its sign, or say that it is none of a minus
+_SAYS_NOTHING = frozenset(
+    (
+        "amounted", "amounts", "came", "comes", "stood", "stands", "reached", "reaches", "ended", "ends", "posted",
+        "reported", "recorded", "showed", "shows", "saw", "booked", "had", "has", "have", "closed", "finished",
+        "remained", "remains", "turned", "registered", "estimated", "delivered", "generated", "produced", "achieved",
+        "returned", "about", "around", "roughly", "nearly", "almost", "some", "just", "only", "over", "under",
+        "released", "hired", "brought", "provided", "freed", "won", "boosted", "lifted",
+    )
+)  # fmt: skip
 _GAIN_OR_LOSS = re.compile(
     r"\b(?:gains?|profits?|income)\b[^a-z]{1,3}loss|loss(?:es)?\b[^a-z]{1,3}(?:gain|profit)|损益|盈亏", re.IGNORECASE
 )
@@ -244,6 +233,7 @@ class _Fault(NamedTuple):
     kind: FaultKind
 
 
+_OF_THE = re.compile(r"\bof (?:the|all|our|its|a)\s?$", re.IGNORECASE)  # 15.5 of the 18.4 TWh
 _NONE = _Fault(9, "in no evidence", "not_found")
 
 
@@ -342,7 +332,19 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
         return loses and not (fact.label and _LOSS.search(fact.label))  # negative by its name
     if read.sign > 0 or bool(_GAINS.search(head)):
         return True
-    return not near.says(_LOSS) and (facts.of_case or _may_be_positive(entry, facts))
+    if near.says(_LOSS):
+        return False
+    return facts.of_case or (_may_be_positive(entry, facts) and not _by_unknown_word(entry, near))
+
+
+def _by_unknown_word(entry: Entry, near: Context) -> bool:
+    """Whether a word nobody listed leads to a number: "factories shed 12,000" may say the minus, "were 12,000" not."""
+    label = grams(entry.fact.label)
+    for word in reversed(_LATIN_WORDS.findall(lower(near.lead))):
+        if word not in PLAIN_WORDS:
+            unlisted = word not in _SAYS_NOTHING and stem(word) not in label
+            return unlisted and word in near.words.rest_between(near.clause[0], near.span[0])
+    return False
 
 
 def _may_be_positive(entry: Entry, facts: Facts) -> bool:
@@ -496,7 +498,7 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
     if near.lists(entry):
         return False
     names = near.names
-    if TOTAL.search(entry.fact.label) and near.says(TOTAL):
+    if TOTAL.search(entry.fact.label) and (near.says(TOTAL) or _OF_THE.search(near.before[-16:])):
         return False
     shared = (entry.names | initials(entry.fact.label)) & names
     kind = kind_of(entry)
