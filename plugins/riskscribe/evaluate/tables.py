@@ -58,11 +58,12 @@ _SCALES = {
     "千万": 1e7, "百万": 1e6, "亿": 1e8, "万": 1e4, "千": 1e3, "tn": 1e12, "bn": 1e9, "mn": 1e6, "m": 1e6, "k": 1e3,
 }  # fmt: skip
 _WORD = "|".join(_SCALES)
-_WRITTEN = re.compile(rf"(\d[\d,]*(?:\.\d+)?)(?:(\s?)({_WORD})(?![a-zA-Z]))?")
+_WRITTEN = re.compile(rf"(\d[\d,]*(?:\.\d+)?)(?:\)?(\s?)({_WORD})(?![a-zA-Z]))?")
 # numbers in words that the sentences use
 _IN_WORDS = {
     "一成": 10, "两成": 20, "三成": 30, "四成": 40, "五成": 50, "六成": 60, "七成": 70, "八成": 80, "九成": 90,
     "翻一番": 2, "两倍": 2, "一半": 50, "doubled": 2, "half": 50, "a quarter": 25, "a third": 33.3,
+    "two thirds": 66.7, "two-thirds": 66.7, "Three quarters": 75,
 }  # fmt: skip
 _NUMBER = re.compile(r"\{([^{}:]+):([^{}]+)\}")
 _TURN = re.compile(r"<([^<>|]*)\|([^<>|]*)>")
@@ -70,7 +71,7 @@ _CITED = re.compile(r"\s?\[([^\[\]]+)\]")
 
 
 def _unit_scale(unit: str) -> float:
-    word = re.search(rf"(?:^|[^a-zA-Z])({_WORD})s?(?:$|[^a-zA-Z])|({_WORD})(?=元|美元|港元)", unit)
+    word = re.search(rf"(?:^|[^a-zA-Z])({_WORD})s?(?:$|[^a-zA-Z])|({_WORD})(?=元|美元|港元)", re.split(r"/|\bper ", unit)[0])
     return _SCALES[word[1] or word[2]] if word else 1.0
 
 
