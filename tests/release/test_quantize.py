@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from riskscribe import manifest
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
+from riskscribe.lf import prompts
 from riskscribe.release import checkpoint, environments, quantize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +82,12 @@ def test_calibration_is_seeded_and_holds_training_prompts(small, tmp_path):
     assert quantize.calibration(recipe(small, tmp_path)) == (names, blocks)
     assert quantize.calibration(recipe(small, tmp_path, seed=1))[1] != blocks
     assert len(names) == len(set(names)) == 8 and {len(one) for one in blocks} == {128}
+    # half of every block or more is gold answer
+    tokenizer = prompts.tokenizer_of(small.merged, "smollm2")
+    answers = {one.case_id: one.answer for one in prompts.encode(read_rows(small.data), tokenizer, "smollm2")}
+    for name, block in zip(names, blocks, strict=True):
+        text, answer = tokenizer.decode(block[64:]), tokenizer.decode(answers[name])
+        assert text in answer
     with pytest.raises(InputError, match="12 rows of 128 tokens or more, the recipe asks for 50"):
         quantize.calibration(recipe(small, tmp_path, rows=50))
 

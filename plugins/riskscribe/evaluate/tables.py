@@ -71,7 +71,8 @@ _CITED = re.compile(r"\s?\[([^\[\]]+)\]")
 
 
 def _unit_scale(unit: str) -> float:
-    word = re.search(rf"(?:^|[^a-zA-Z])({_WORD})s?(?:$|[^a-zA-Z])|({_WORD})(?=元|美元|港元)", re.split(r"/|\bper ", unit)[0])
+    amount = re.split(r"/|\bper ", unit)[0]
+    word = re.search(rf"(?:^|[^a-zA-Z])({_WORD})s?(?:$|[^a-zA-Z])|({_WORD})(?=元|美元|港元)", amount)
     return _SCALES[word[1] or word[2]] if word else 1.0
 
 

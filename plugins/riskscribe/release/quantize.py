@@ -49,9 +49,12 @@ def read_recipe(path: Path, **changed: Any) -> Recipe:
 
 
 def calibration(recipe: Recipe) -> tuple[list[str], list[list[int]]]:
-    """Case ids and token blocks: of `rows` seeded training rows a seeded window of prompt and gold answer each.
+    """Case ids and token blocks: of `rows` seeded training rows a seeded window each.
 
-    All blocks have `tokens` tokens. Raises InputError when too few rows are that long.
+    Half of a window or more is gold answer, where that is as long: the weights are rounded for what they are to write,
+    and of a whole row nine tenths are prompt. All blocks have `tokens` tokens.
+
+    Raises InputError when too few rows are that long.
     """
     from riskscribe.data.rows import read_rows
     from riskscribe.lf import prompts
@@ -64,7 +67,8 @@ def calibration(recipe: Recipe) -> tuple[list[str], list[list[int]]]:
         one = prompts.encode([row], tokenizer, recipe.template)[0]
         ids = one.prompt + one.answer
         if len(ids) >= recipe.tokens:
-            start = choice.randint(0, len(ids) - recipe.tokens)
+            last = len(ids) - recipe.tokens
+            start = choice.randint(max(0, min(len(one.prompt) - recipe.tokens // 2, last)), last)
             found.append((one.case_id, ids[start : start + recipe.tokens]))
         if len(found) == recipe.rows:
             break
