@@ -37,12 +37,12 @@ class Claim(BaseModel):
 _BEYOND = re.compile(
     r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than"
     r"|larger than|top(?:s|ped)"
-    r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢",
+    r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢|快于|好于|强于|长于|宽于|优于",
     re.IGNORECASE,
 )
 _SHORT = re.compile(
     r"below|under|less than|lower than|within|short of|fewer than|smaller than|behind|underperformed"
-    r"|fell short of|低于|小于|少于|未超过|不超过|以内|不足|跑输",
+    r"|fell short of|低于|小于|少于|未超过|不超过|以内|不足|跑输|慢于|差于|弱于|短于|窄于|不及",
     re.IGNORECASE,
 )
 _EXTREMES = re.compile(
@@ -110,6 +110,8 @@ def claims_of(
         yield from _of_another(text, sentence, numbers, entries, values, facts)
         if "change" in tags:
             yield from _better(text, sentence, terms, numbers, entries, facts)
+        yield from _of_computed(text, sentence, terms, numbers)
+        yield from _ends_of_change(text, sentence, numbers, entries, facts)
     if values:
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, entries, values, facts)
@@ -125,7 +127,11 @@ def claims_of(
             yield from _ordered(text, sentence, terms, entries, values, facts)
 
 
-_TO = re.compile(r"[,，]?[A-Za-z0-9\s]{0,24}?\s?(?:\bto\s?|[至到])(?:about |nearly )?", re.IGNORECASE)
+_TO = re.compile(
+    r"[,，]?[A-Za-z0-9\s]{0,24}?\s?(?:\bto\s?|[至到])(?:about |nearly )?"
+    r"|[,，]?(?:升|降|增|减|跌|涨|收窄|扩大|回落|攀升|上升|下降|提升|增加|减少)[至到为](?:约|近)?|[,，](?:为|收?报收?|收于|录得|达到?)",
+    re.IGNORECASE,
+)
 
 
 def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
@@ -169,14 +175,13 @@ def _twice(text: str, sentence: Sentence, numbers, entries, values, facts: Facts
         others = [
             other for name in (sentence.ids or facts.by_id) for other in facts.by_id.get(name, ())
             if other is not line and _alike(other, line) and not any(other is told for told in entries)
-            and not any(other.fact.id in number.evidence for number in numbers)
         ]  # fmt: skip
         if others:
             yield _claim(text, numbers[two].span, "change", False, [line], f"twice the same: {line.fact}"), [two]
 
 
 _OR = re.compile(
-    r"[\s,，(]*(?:\b(?:or|that is|equal to|equivalent to|representing|accounting for|making up)\s"
+    r"[\u4e00-\u9fff]{0,4}[\s,，(]*(?:\b(?:or|that is|equal to|equivalent to|representing|accounting for|making up)\s"
     r"|占[^,，;；0-9]{1,12}的)(?:about\s|约)?",
     re.IGNORECASE,
 )
@@ -251,6 +256,74 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
             yield _claim(text, numbers[i].span, "change", False, [entries[partner], entries[i]], reason), [i]
 
 
+_GOES_TO = re.compile("(?:至|到|为)(?:约|近|逾)?$")
+_THE_BASE = re.compile("(?:的?相比)?[,，]?[^,，;；。0-9]{0,24}")
+_SIZE_OF_IT = re.compile("[^,，;；。0-9]{0,3}[,，](?:调整)?(?:幅度|[增降涨跌减]幅)(?:为|是|达|约|近|逾)*")
+
+
+def _of_computed(text: str, sentence: Sentence, terms, numbers):
+    """Two numbers of which one is computed: "由3.87万元收缩到2.86万元", "市盈率为20.0倍，低于平均的24.5倍"."""
+    reads, contexts = sentence.reads, sentence.contexts
+    known = [i for i, one in enumerate(numbers) if not reads[i].kind and not reads[i].ignored]
+    for i, j in itertools.pairwise(known):
+        told = {numbers[k].verdict for k in (i, j)}
+        if told - {"quoted", "derived"} or "derived" not in told or reads[i].unit != reads[j].unit:
+            continue
+        start, end = reads[i].span[1], reads[j].span[0]
+        a, b = abs(reads[i].value), abs(reads[j].value)
+        for term in terms:
+            if not start <= term.start < end:
+                continue
+            word = text[term.start : term.end]
+            if term.tag in ("up", "down") and contexts[i].told_earlier and end - start < 12:
+                right = (b > a) == (term.tag == "up") if _GOES_TO.search(sentence.text, start, end) else None
+            elif term.tag in ("beyond", "short") and numbers[i].operation in (None, "ratio", "percent"):
+                beyond, short = _BEYOND.fullmatch(word), _SHORT.fullmatch(word)
+                apart = contexts[i].moves_by or numbers[j].operation == "difference"
+                plain = reads[i].unit in ("ratio", "percent") and not apart and (beyond or short)
+                right = (a > b) == bool(beyond) if plain and a != b else None
+                right = None if right is not None and _NEGATED.search(sentence.text, start, term.start) else right
+            else:
+                continue
+            if right is not None:
+                reason = f"{reads[i].value:,.10g} and {reads[j].value:,.10g}: not so"
+                kind = "change" if term.tag in ("up", "down") else "compare"
+                yield _claim(text, (term.start, term.end), kind, right, [], reason), [i]
+            break
+
+
+def _ends_of_change(text: str, sentence: Sentence, numbers, entries, facts: Facts):
+    """A change told of two values, one of them of another line: "与98.7%相比下降30个基点", "由A上调至B，幅度5%"."""
+    for k, one in enumerate(numbers):
+        if k == 0 or one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
+            continue
+        old, new = (_line_of(name, facts) for name in one.evidence)
+        if (
+            old is None
+            or new is None
+            or (
+                not sentence.contexts[k].moves_by
+                and not _SIZE_OF_IT.fullmatch(sentence.text, numbers[k - 1].span[1], one.span[0])
+            )
+        ):
+            continue
+        last, start = entries[k - 1], numbers[k - 1].span[1]
+        if last is None or not _alike(last, new):
+            continue
+        earlier = sentence.contexts[k - 1].told_earlier
+        if earlier and _THE_BASE.fullmatch(sentence.text, start, one.span[0]):
+            if last is not old and last is not new:
+                yield _claim(text, one.span, "change", False, [old, last], f"the change is from {old.fact}"), [k - 1]
+        elif (
+            k > 1
+            and sentence.contexts[k - 2].told_earlier
+            and _SIZE_OF_IT.fullmatch(sentence.text, start, one.span[0])
+        ):
+            for i, entry, right in ((k - 1, last, new), (k - 2, entries[k - 2], old)):
+                if entry is not right and numbers[i].verdict in ("quoted", "derived"):
+                    yield _claim(text, one.span, "change", False, [right], f"the change is of {right.fact}"), [i]
+
+
 _BOUNDS = frozenset({"limit", "budget", "average"})
 _GOOD_OR_BAD = {
     "improved": True, "improve": True, "improvement": True, "worsened": False, "deteriorated": False, "改善": True,
@@ -294,7 +367,7 @@ _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", 
 
 def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry | None:
     """The fact that a quoted number rests on."""
-    if number.verdict != "quoted":
+    if number.verdict != "quoted" or number.reason == "in the label":
         return None
     read = sentence.reads[i]
     if read.compares and not facts.of_case:

@@ -38,7 +38,10 @@ _BASE = re.compile(
     r"|[较比同与]|相比)\s?$",
     re.IGNORECASE,
 )
-_THEN = re.compile(r"(?:'s|’s|的|同期|\s|of|was|were|为|是|level|figure|value|close|:|：|,|at|[(])*", re.IGNORECASE)
+_THEN = re.compile(
+    r"(?:'s|’s|的|同期|同月|[一二三四1-4上下]?(?:季度|半年)|年?[末底初]|[0-9]{1,2}月[份末底]?|\s|of|was|were|为|是|level|figure|value|close|:|：|,|at|[(])*",
+    re.IGNORECASE,
+)
 _OBJECT = re.compile(
     r"(?:\b(?:than|behind|lag\w*|trail\w*|ahead of|versus|vs\.?|against|beat\w*|outperform\w*|underperform\w*|over"
     r"|relative to|compared (?:with|to)|outsold|outpac\w*|above|below|exceed\w*)"
@@ -99,6 +102,10 @@ _MOVES_TO = ("至", "到", "than")
 _MOVES_BY = re.compile(
     r"\s?(?:by|of|about|around|nearly|some|just|over|almost|了|约|近|逾|超|达|为)?\s?", re.IGNORECASE
 )
+
+
+# the same time a year before, but for "同期收入": of the period told before
+_SAME_PERIOD = re.compile(r"(?<![较比与于及和年月的])同期(?![为是数的水相])")
 
 
 class Context:
@@ -361,7 +368,8 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
                 quarters.add(name)
             elif tag == "previous":
                 if name == "strong":
-                    strong.append(one)
+                    if not _SAME_PERIOD.match(text, one.start):
+                        strong.append(one)
                 elif name == "weak":
                     weak = weak or _is_weak(text, one)
         near.own_measures = measures

@@ -267,6 +267,7 @@ def _fits(read: Read, one: Entry) -> bool:
     return fact.unit in (None, "count", "index") or fact.unit in MONEY
 
 
+_IS_LEVEL = re.compile("[由从自至到]$")  # where something went from and to, whichever way
 # "up at 5%" is no change, and "5% above that of another" no share
 _LEVEL = re.compile(r"(?:\b(?:to|at)\s|[至到])$", re.IGNORECASE)
 _OFF = re.compile(r"\s?(?:above|below|over|under|higher|lower|more|less)\b", re.IGNORECASE)
@@ -305,6 +306,7 @@ def _changes(
             a, b = one.meaning.measures, two.meaning.measures
             if (
                 read.sign < 0
+                or (tags & {"beyond", "short"} and not tags & _MOVES)
                 or not plain
                 or (a and b and not a & b)
                 or (one.names and two.names and not one.names & two.names)
@@ -332,7 +334,10 @@ def _changes(
                 continue
             rising = change > 0
             direction = direction_of(tags, near)
-            right = direction is None or rising == (direction == "up") or (before < 0 and after < 0)
+            losses = before < 0 and after < 0
+            if losses and _LOSSES.search(near.lead):  # they widen and narrow by their size
+                losses, rising = False, not rising
+            right = direction is None or rising == (direction == "up") or losses
             if read.sign < 0 and (direction or near.before.endswith((" by ", " by"))):
                 continue  # "fell by -5m" says it twice
             if read.sign:
@@ -370,6 +375,7 @@ def _is_of_day(one: Entry, two: Entry, near: Context) -> bool:
     return not ago or (not YESTERDAY.search(here) and near.says(_AGO))
 
 
+_LOSSES = re.compile(r"亏损|损失|赤字|逆差|\b(?:loss(?:es)?|deficits?)\b", re.IGNORECASE)
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
@@ -559,7 +565,7 @@ def _gaps(
             continue
         if not facts.of_case and min(one.size, two.size) <= read.half:
             continue  # the other one itself
-        direction = direction_of((), near)
+        direction = None if _IS_LEVEL.search(near.lead) else direction_of((), near)
         if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
             continue
         if not same_time(one, two) and not _same_line(one, two, facts):

@@ -334,6 +334,7 @@ class Facts:
         labels = () if of_case else (lower(normalise(one.fact.label)) for one in self.entries)
         # Terminal 1 and Terminal 2: numbers that name
         self.numbered = frozenset((singular_name(w), float(n)) for one in labels for w, n in _NUMBERED.findall(one))
+        self.planned = any("budget" in one.meaning.qualities for one in self.entries)
         self.phrases = _longest_first(lower(name) for one in self for name in one.about)
         self.ids = frozenset(self.by_id)
         self.dated = of_case or any(one.unit == "date" for one in self)

@@ -225,6 +225,11 @@ _TENOR = re.compile(
 )
 
 
+_PLANNED = re.compile(
+    "(?:预算|年度计划|全年目标|年度目标)(?:为|是|数为|额为)$"
+)  # of what no line may be computed from
+
+
 class _Fault(NamedTuple):
     """Why a fact does not support a number; the lowest rank makes the best reason."""
 
@@ -321,6 +326,7 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
         # of a stress "loss of -6m" is loose but plain; of anything else it says the minus twice
         falls = not fact.id.startswith("STR-") and bool(_FALL_OF.search(head))
         twice = falls or bool(_LOSES.search(head)) or (bool(_BY.search(head)) and _moves(near))
+        twice = twice or (not facts.of_case and _falls_by(near))
         return twice or (_is_part(fact) and bool(_LOWERS_HERE.search(near.lead)))
     told = (fact.of and fact.role == "value" and _is_part(fact)) or fact.role == "diversification"
     if told and (rises := _rises(near)) is not None and rises != (fact.value > 0):
@@ -359,6 +365,18 @@ def _may_be_positive(entry: Entry, facts: Facts) -> bool:
 def _is_part(fact: Fact) -> bool:
     """Whether a positive amount raises the risk: a component, a step of VaR. One of a P&L or a short limit may not."""
     return fact.id.startswith("CMP-") or (fact.id.startswith("CHG-") and fact.of.startswith("VAR-"))
+
+
+# Chinese verbs and nouns that tell a size: a minus behind them is wrong, whichever way the difference goes
+_SIZE_OF = re.compile(
+    r"(?:差|尚?余|节约|节省|占|合计|共计?|多|少|高|低|缺口|倒挂|减少|下降|下调|回落|降低|降|跌)[出了]?(?:约|近|逾)?\s?$"
+)
+
+
+def _falls_by(near: Context) -> bool:
+    """Whether a Chinese word right before a number says that it is a fall: "下降-8.6%" says the minus twice."""
+    last = next((one for one in reversed(near.left) if one.tag in ("up", "down")), None)
+    return near.moves_by and last is not None and last.tag == "down" and near.text[last.start] >= "一"
 
 
 def _moves(near: Context) -> bool:
@@ -634,7 +652,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         quoted: set[str] = set()
         for entry in _of_size(one, facts, None if near.cited is None else allowed):
             fault = _fault(one, entry, near, facts)
-            if fault is None and near.cited is None and not facts.of_case:
+            if fault is None and not facts.of_case and (near.cited is None or len(near.cited) > 1):
                 other = names_another(entry, near, facts, sentence)
                 if other is not None:
                     fault = _Fault(0, f"the sentence speaks of {other.fact.label}: {entry.fact}", "wrong_measure")
@@ -668,6 +686,10 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     told_wrong = ("threshold", "wrong_measure", "wrong_sign") if facts.of_case else ("threshold",)
     across = any(one.kind in told_wrong and one.rank == 0 for one in faults)
     elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
+    if not facts.of_case and (
+        (read.sign < 0 and _SIZE_OF.search(near.before[-12:])) or (_PLANNED.search(near.lead) and not facts.planned)
+    ):
+        across = True
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
     if not facts.of_case and not across and (computed is None or computed.fault == "no_word"):
         ids = sentence.ids if sentence.ids is not None else near.cited
@@ -866,6 +888,19 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
         if one.fault != "not_found":
             continue
         told = next((other for other in reversed(own[:i]) if other.verdict in ("quoted", "derived")), None)
+        if evidence := _share_together(own[:i], sentence.reads[i], sentence, facts):
+            reason = f"the share of all of {', '.join(evidence[:-1])} in {evidence[-1]}"
+            if sentence.ids is None:
+                reason += " (lenient: no evidence is cited)"
+            found = {
+                "verdict": "derived",
+                "operation": "percent",
+                "evidence": evidence,
+                "reason": reason,
+                "fault": None,
+            }
+            own[i] = one.model_copy(update=found)
+            continue
         if told is None or told.operation not in ("sum", "difference", "percent"):
             continue
         read, near = sentence.reads[i], sentence.contexts[i]
@@ -891,11 +926,37 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
             own[i] = one.model_copy(update=found)
 
 
+def _share_together(before: list[Number], read: Read, sentence: Sentence, facts: Facts) -> list[str]:
+    """The ids by which a percentage is the share of what is quoted before it: "128亿元、139亿元，合占收入的65%"."""
+    if read.unit != "percent" or read.sign or len(before) < 2:
+        return []
+    between = sentence.words.between(before[-1].span[1], read.span[0])
+    if not any(one.tag == "sum" for one in between):
+        return []
+    parts: list[Entry] = []
+    for one in reversed(before):
+        lines = [line for name in one.evidence for line in facts.by_id[name] if line.fact.role == "value"]
+        if one.verdict != "quoted" or len(lines) != 1 or (parts and lines[0].fact.unit != parts[0].fact.unit):
+            break
+        parts.insert(0, lines[0])
+    if len(parts) < 2 or parts[0].fact.unit == "percent" or any(one.fact.value < 0 for one in parts):
+        return []
+    for whole in best_named(sentence.text[before[-1].span[1] : read.span[0]], facts):
+        fits = whole not in parts and whole.fact.unit == parts[0].fact.unit and whole.size
+        if fits and all(same_time(whole, one) for one in parts):
+            share = 100.0 * sum(one.size for one in parts) / whole.size
+            if share <= 100.5 and read.states(share):
+                return [*(one.fact.id for one in parts), whole.fact.id]
+    return []
+
+
 def _share_of(told: Number, parts: list[Entry], read: Read, sentence: Sentence, facts: Facts) -> list[str]:
     """The ids by which a number is the share of a told amount in the line named behind it, or of a part in it."""
     if read.unit != "percent" or told.operation == "percent":
         return []
     for line in best_named(sentence.text[told.span[1] : read.span[0]], facts):
+        if read.sign:
+            break
         if told.operation == "sum" and line in parts and read.states(100.0 * line.size / abs(told.value)):
             return told.evidence
         fits = line not in parts and line.size and all(same_time(line, other) for other in parts)

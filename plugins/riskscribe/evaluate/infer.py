@@ -46,9 +46,13 @@ _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECAS
 _PROPER = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
 _CJK = re.compile("[\u4e00-\u9fff]+")
 _LATIN = re.compile("[a-z&]+")
+_TENORS = re.compile("(?<![0-9.])[0-9]{1,2}(?:年(?=期)|个月)")  # 10年期国债
 _ENDINGS = re.compile("(?:ations?|ators?|ating|ated|ates?|ions?|ings?|ities|ity|ies|ers?|ally|al|ed|es|s|y|e)$")
 TOTAL = re.compile(r"\b(?:total|overall|group|combined)\b|总|合计", re.IGNORECASE)
-_PARTS = re.compile("[的和与及其为在于中从由至到较占了是有将被对比]+")
+# but not inside 到期, 中标, 对公
+_PARTS = re.compile(
+    "(?:[的和与及其为于从由至较占了是有将被比]|在(?![建途手产岗])|到(?![期账货港])|中(?![标间长短小])|对(?![公外私冲]))+"
+)
 _GENERIC = re.compile("地区|区域|业务|板块|分部|市场|产品|事业部|部门")
 _LINKS = frozenset("of the and for in at by to a an as on with its from is was were".split())  # noqa: SIM905
 
@@ -69,6 +73,7 @@ def grams(text: str) -> frozenset[str]:
     small = lower(text)
     words = _LATIN.findall(small)
     found = {stem(one) for one in words if len(one) > 1 and one not in PLAIN_WORDS}
+    found.update(_TENORS.findall(small))
     # "year to date" and "three years" tell lines apart, their words alone do not
     found |= {f"{one} {two.rstrip('s')}" for one, two in itertools.pairwise(words)
               if (one in PLAIN_WORDS) + (two in PLAIN_WORDS) and not {one, two} <= _LINKS}  # fmt: skip
@@ -275,6 +280,8 @@ def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence)
     others = [read for read in sentence.reads if read.span != near.span and not read.kind and not read.ignored]
     for other, own in zip(grid.entries, grid.grams, strict=True):
         same = other.fact.unit == entry.fact.unit
+        if near.cited is not None and (not same or other.fact.id not in near.cited):
+            continue
         named = {one for one in own & said if grid.weights[one] > common} - grid.grams[place] - _TIMES
         if not named:
             continue
