@@ -107,6 +107,7 @@ def claims_of(
     if not facts.of_case:
         yield from _twice(text, sentence, numbers, entries, values, facts)
         yield from _shares(text, sentence, numbers, entries, facts)
+        yield from _above(text, sentence, numbers, entries, facts)
         yield from _of_another(text, sentence, numbers, entries, values, facts)
         if "change" in tags:
             yield from _better(text, sentence, terms, numbers, entries, facts)
@@ -114,7 +115,7 @@ def claims_of(
         yield from _ends_of_change(text, sentence, numbers, entries, facts)
     if values:
         if tags & {"up", "down"}:
-            yield from _changes(text, sentence, terms, entries, values, facts)
+            yield from _changes(text, sentence, terms, numbers, entries, values, facts)
         if tags & {"beyond", "short"}:
             yield from _compared(text, sentence, terms, entries, values)
             if not facts.of_case:
@@ -148,7 +149,7 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if any(entry is new[0] for entry in entries):
             continue
         for i, entry in enumerate(entries):
-            if entry is None or entry is new[0]:
+            if entry is None or entry is new[0] or new[0].fact.id in numbers[i].evidence:
                 continue
             if entry is not old[0]:
                 between = sentence.text[at : sentence.reads[i].span[0]]
@@ -324,10 +325,39 @@ def _ends_of_change(text: str, sentence: Sentence, numbers, entries, facts: Fact
                     yield _claim(text, one.span, "change", False, [right], f"the change is of {right.fact}"), [i]
 
 
+_ABOVE = re.compile(
+    r"\s?(?:(?P<above>above|in excess of|ahead of|over|higher than|more than|better than|greater than)"
+    r"|below|short of|under|lower than|less than|behind|fewer than)\b",
+    re.IGNORECASE,
+)
+
+
+def _above(text: str, sentence: Sentence, numbers, entries, facts: Facts):
+    """Which of two lines is so many percent above the other: the one told before, or the one of another year."""
+    for k, one in enumerate(numbers):
+        if one.operation != "percent change" or len(one.evidence) != 2:
+            continue
+        match = _ABOVE.match(sentence.text, one.span[1])
+        lines = [_line_of(name, facts) for name in one.evidence]
+        if match is None or None in lines or min(line.fact.value for line in lines) <= 0:
+            continue
+        years = {int(read.value) for read in sentence.reads[k + 1 : k + 2] if read.kind == "year"}
+        before = [line for line in lines if any(entry is line for entry in entries[:k])]
+        after = [line for line in lines if any(entry is line for entry in entries[k + 1 :])]
+        after = after or [line for line in lines if years and line.meaning.years == years]
+        if len(before) > 1 or len(after) > 1 or not (before or after) or before == after:
+            continue
+        base = after[0] if after else next(line for line in lines if line is not before[0])
+        what = next(line for line in lines if line is not base)
+        right = (what.size > base.size) == bool(match["above"])
+        reason = f"{_told(what)} is {'not above' if match['above'] else 'not below'} {_told(base)}"
+        yield _claim(text, match.span(), "compare", right, [what, base], reason), [k]
+
+
 _BOUNDS = frozenset({"limit", "budget", "average"})
 _GOOD_OR_BAD = {
-    "improved": True, "improve": True, "improvement": True, "worsened": False, "deteriorated": False, "改善": True,
-    "恶化": False,
+    "improved": True, "improve": True, "improvement": True, "better": True, "betterment": True, "worsened": False,
+    "deteriorated": False, "deterioration": False, "worse": False, "weaken": False, "改善": True, "恶化": False,
 }  # fmt: skip
 _COVERS = re.compile(r"cover|capital|absor|覆盖|充足", re.IGNORECASE)
 _LESS_IS_BETTER = re.compile(
@@ -336,8 +366,8 @@ _LESS_IS_BETTER = re.compile(
     re.IGNORECASE,
 )
 _MORE_IS_BETTER = re.compile(
-    r"margin|profit|revenue|sales|cash flow|cash provided|return|load factor|occupancy|solvency|funding ratio"
-    r"|satisfaction|继续率|毛利率|净利率|利润|收益率|出租率|入住率|客座率|合格率|周转率",
+    r"margin|profit|revenue|sales|cash flow|cash provided|return|\birr\b|ffo|load factor|occupancy|solvency"
+    r"|funding ratio|satisfaction|继续率|毛利率|净利率|利润|收益率|出租率|入住率|客座率|合格率|周转率",
     re.IGNORECASE,
 )
 
@@ -412,7 +442,7 @@ def _told(entry: Entry) -> str:
 # --- rose and fell
 
 
-def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
+def _changes(text, sentence: Sentence, terms, numbers, entries, values, facts: Facts):
     nouns = ("growth", "more than", "less than", "higher than", "lower than", "fewer than")
     moves = [one for one in terms if one.tag in ("up", "down") and text[one.start : one.end].lower() not in nouns]
     reads, contexts = sentence.reads, sentence.contexts
@@ -426,6 +456,10 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
             continue
         low, high = sorted((i, partner))
         move = _governing(moves, reads, values, low, high, sentence)
+        if move is None and not facts.of_case:  # "shrank by 5.5m, from 38.6m to 33.1m"
+            pair = {entries[i].fact.id, entries[partner].fact.id}
+            told = [k for k in range(low) if set(numbers[k].evidence) == pair and numbers[k].operation]
+            move = next((one for k in told for one in reversed(contexts[k].left) if one in moves), None)
         done |= {i, partner}
         if move is None:
             continue
@@ -436,7 +470,13 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
                 [partner],
             )
             continue
-        if min(earlier.fact.value, later.fact.value) < 0 or earlier.size == later.size:
+        signs = {entry.fact.value < 0 for entry in (earlier, later)}
+        if len(signs) > 1 or earlier.size == later.size or (facts.of_case and True in signs):
+            continue
+        if True in signs and (reads[i].sign or reads[partner].sign):
+            if not (reads[i].sign and reads[partner].sign) and earlier in facts.series(later):
+                reason = f"one with its minus, one without: {earlier.fact} and {later.fact}"
+                yield _claim(text, (move.start, move.end), "change", False, [later, earlier], reason), [partner]
             continue
         rising = later.size > earlier.size
         reason = f"{_told(earlier)} to {_told(later)} is {'up' if rising else 'down'}, not {move.tag}"
@@ -463,6 +503,12 @@ def _changes(text, sentence: Sentence, terms, entries, values, facts: Facts):
             continue
         series = facts.series(entry)
         earlier = [one for one in series if one.when[0] < entry.when[0]]
+        if not earlier and not facts.of_case:  # of what is forecast the clause tells what it was
+            said = entry.meaning
+            earlier = [
+                one for k, one in enumerate(entries) if one is not None and k < i and one.fact.unit == entry.fact.unit
+                and one.meaning.measures == said.measures and one.names == entry.names and one.when[0] < entry.when[0]
+            ]  # fmt: skip
         if not earlier or entry.fact.value < 0 or earlier[-1].fact.value < 0 or earlier[-1].size == entry.size:
             continue
         if len(earlier) > 1 and earlier[-1].when[0] == earlier[-2].when[0]:

@@ -333,9 +333,11 @@ def _changes(
             if not read.states(abs(change)):
                 continue
             rising = change > 0
-            direction = direction_of(tags, near)
+            direction = direction_of(tags, near, last.fact.label)
             losses = before < 0 and after < 0
-            if losses and _LOSSES.search(near.lead):  # they widen and narrow by their size
+            if losses and (
+                _LOSSES.search(near.lead) or _WIDTH.search(near.lead)
+            ):  # they widen and narrow by their size
                 losses, rising = False, not rising
             right = direction is None or rising == (direction == "up") or losses
             if read.sign < 0 and (direction or near.before.endswith((" by ", " by"))):
@@ -349,6 +351,9 @@ def _changes(
                 yield Derived(what, evidence, told)
             else:
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
+
+
+_WIDTH = re.compile(r"\b(?:narrow|widen)(?:s|ed|ing)\b", re.IGNORECASE)
 
 
 def _may_change(read: Read, one: Entry, two: Entry, relative: bool) -> bool:
@@ -379,9 +384,13 @@ _LOSSES = re.compile(r"亏损|损失|赤字|逆差|\b(?:loss(?:es)?|deficits?)\b
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
-def direction_of(tags, near: Context) -> str | None:
-    """Up or down as the words nearest to the number say."""
+def direction_of(tags, near: Context, label: str = "") -> str | None:
+    """Up or down as the words nearest to the number say; not the growth of a line that is one by its label."""
+    names = label.lower()
     for one in [*reversed(near.left), *near.right]:
+        if names and near.text[one.start : one.end].lower() == "growth" and "growth" in names:
+            tags = set(tags) - {one.tag}
+            continue
         if one.tag in _DIRECTIONS:
             return _DIRECTIONS[one.tag]
         if one.tag == "loss" and lower(near.text[one.start : one.end]) in ("lost", "loses", "losing"):
@@ -510,7 +519,7 @@ def _place(entry: Entry, other: Entry, sentence: Sentence) -> int | None:
     start, end = sentence.clause.start, sentence.clause.end
     if names:
         low = lower(sentence.text[start:end])
-        found = [at for one in names if (at := low.find(one)) >= 0]
+        found = [at for one in names if (at := low.find(one.removesuffix("y"))) >= 0]
         if found:
             return start + min(found)
     return min((one.start for one in sentence.terms if one.tag == "measures" and one.name in measures), default=None)
@@ -649,7 +658,7 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
             continue
         measures = said.measures - {"equity"} or said.measures  # the VaR of the equity desk adds to that of others
         key = (
-            measures, fact.unit, fact.currency, said.years, said.quarters, said.previous,
+            measures, fact.unit, fact.currency, fact.counted, said.years, said.quarters, said.previous,
             "limit" in said.qualities, said.horizon, said.confidence,
         )  # fmt: skip
         found.setdefault(key, []).append(one)
@@ -713,6 +722,11 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         for named in ([one for one in group if one.names & near.names], _told_apart(group, near)):
             if 1 < len(named) < len(group):
                 choices.append(named)
+        alike: dict[frozenset[str], list[Entry]] = {}  # wheat and barley production, not the exports of wheat
+        for one in group:
+            if one.names & near.names:
+                alike.setdefault(one.names - near.names, []).append(one)
+        choices += (some for some in alike.values() if 1 < len(some) < len(group))
         if ids is not None and len(group) <= 5:
             choices += [list(some) for n in (2, 3, 4) for some in combinations(group, n) if n < len(group)]
         for some in choices:

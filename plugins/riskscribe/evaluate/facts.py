@@ -292,7 +292,7 @@ def singular_name(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-_NUMBERED = re.compile(r"\b([a-z]{3,})\s([0-9]{1,3})(?![0-9.,%])")
+NUMBERED = re.compile(r"\b([a-z]{3,})\s([0-9]{1,3})(?![0-9%]|[.,][0-9])")
 
 
 class Entry(NamedTuple):
@@ -316,6 +316,8 @@ class Facts:
     def __init__(self, facts: Iterable[Fact], of_case: bool = False):
         self.of_case = of_case
         self.entries = [entry_of(order, one, of_case) for order, one in enumerate(facts)]
+        if not of_case:
+            self.entries = _joined(self.entries)
         self.by_id: dict[str, list[Entry]] = {}
         self.rivals: dict[tuple, set[frozenset[str]]] = {}  # by kind
         self.everywhere = [one for one in self.entries if one.fact.everywhere]
@@ -333,7 +335,7 @@ class Facts:
         self.chinese_names = frozenset(one for one in vocabulary if not one.isascii())
         labels = () if of_case else (lower(normalise(one.fact.label)) for one in self.entries)
         # Terminal 1 and Terminal 2: numbers that name
-        self.numbered = frozenset((singular_name(w), float(n)) for one in labels for w, n in _NUMBERED.findall(one))
+        self.numbered = frozenset((singular_name(w), float(n)) for one in labels for w, n in NUMBERED.findall(one))
         self.planned = any("budget" in one.meaning.qualities for one in self.entries)
         self.phrases = _longest_first(lower(name) for one in self for name in one.about)
         self.ids = frozenset(self.by_id)
@@ -367,6 +369,11 @@ class Facts:
             return said.line, fact.unit, fact.currency
         role = fact.role if fact.role not in ("value", "previous", "utilisation") else ""
         return fact.id, said.measures, said.qualities & KINDS, fact.unit, fact.currency, role
+
+    def numbered_of(self, entry: Entry) -> list[tuple[str, float]]:
+        """The words of a label with the numbers behind them that name: Scope 1."""
+        found = NUMBERED.findall(lower(normalise(entry.fact.label)))
+        return [(singular_name(word), float(n)) for word, n in found]
 
     def is_latest(self, entry: Entry) -> bool:
         """Whether the evidence has an earlier value of the same line and no later one."""
@@ -412,6 +419,31 @@ def entry_of(order: int, fact: Fact, of_case: bool) -> Entry:
     digits = math.log10(size) % 1.0 if size else 0.0
     names = frozenset(map(lower, fact.about)) if of_case else said.names
     return Entry(order, fact, size, digits, said, names, _when(fact, said))
+
+
+def _joined(entries: list[Entry]) -> list[Entry]:
+    """Entries of which an earlier value has the names of its line: "previous Friday" those of "Friday close"."""
+    if not any(one.meaning.previous for one in entries):
+        return entries
+    found: dict[tuple, list[Entry]] = {}
+    for one in entries:
+        said = one.meaning
+        key = said.measures, said.qualities & KINDS, said.horizon, said.confidence, one.fact.unit, one.fact.currency
+        found.setdefault(key, []).append(one)
+    joined = list(entries)
+    for some in found.values():
+        now = {one.names for one in some if not one.meaning.previous}
+        for one in some:
+            if not one.meaning.previous or one.names in now:
+                continue
+            near = sorted((len(one.names ^ names), len(one.names - names), sorted(names)) for names in now)
+            near = [
+                (far, names) for far, _, names in near if far <= 2 and (one.names & {*names} or one.meaning.horizon)
+            ]
+            if near and (len(near) == 1 or near[0][0] < near[1][0]):
+                names = frozenset(near[0][1])
+                joined[one.order] = one._replace(names=names, meaning=one.meaning._replace(names=names))
+    return joined
 
 
 def kind_of(entry: Entry) -> tuple:

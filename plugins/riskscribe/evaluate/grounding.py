@@ -20,6 +20,8 @@ from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import YESTERDAY, derive, direction_of, same_time
 from riskscribe.evaluate.facts import (
     INSTRUMENT,
+    KINDS,
+    NUMBERED,
     PLAIN_WORDS,
     Entry,
     Fact,
@@ -88,7 +90,7 @@ class Number(BaseModel):
 
 # words that let a positive number in prose stand for a negative value
 _LOSS = re.compile(
-    r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took) off|short|negative|minus|reduc\w+|cuts?|"
+    r"\b(?:los(?:e|es|ing|s|ses|t)|offset\w*|hedg\w+|(?:tak(?:e|es|ing)|took)\b[^,;]{0,24}\boff|short|negative|minus|reduc\w+|cuts?|"
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used"
     r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing)"
     r"|drawdowns?|in the red|absorb\w*|consum\w+|burn\w*|(?:took|tak\w+) away|knock\w*|weigh\w*|erod\w+|dent\w*"
@@ -131,7 +133,7 @@ _GAIN_OR_LOSS = re.compile(
 )
 _GAINS = re.compile(
     r"(?:\b(?:gains?|gain of|gained|gaining|earns?|earned|earning|makes|made|making|adds|added|adding|contributes"
-    r"|profit of|surplus of|inflows? of|positive)"
+    r"|advanced|benefit of|profit of|surplus of|inflows? of|positive)"
     r"|盈利|收益|贡献|盈余|流入)(?:为|了|达)?\s?$",
     re.IGNORECASE,
 )
@@ -173,7 +175,8 @@ _UNDIVERSIFIED = re.compile(r"(?:undiversified|未分散)[^,;，；0-9]{0,16}$",
 _ALONE = re.compile(r"(?:\balone|stand-?alone|on its own|单独|独立)[^,;，；0-9]{0,20}$", re.IGNORECASE)
 # words behind which a minus would say the same twice
 _FALL_OF = re.compile(
-    r"(?:\b(?:drop|fall|decline|decrease|reduction|cut|outflow)s? of|(?:损失|流出|降幅|跌幅|减少额)(?:为|是|达))\s?$",
+    r"(?:\b(?:drop|fall|decline|decrease|reduction|cut|outflow|cost|charge|expense)s? of|"
+    r"(?:损失|流出|降幅|跌幅|减少额)(?:为|是|达))\s?$",
     re.IGNORECASE,
 )
 # a difference is told, not the amount itself
@@ -239,6 +242,7 @@ class _Fault(NamedTuple):
 
 
 _OF_THE = re.compile(r"\bof (?:the|all|our|its|a)\s?$", re.IGNORECASE)  # 15.5 of the 18.4 TWh
+_OUT_OF = re.compile(r"[0-9]\s(?:out )?of\s?$", re.IGNORECASE)  # 412 of 540
 _NONE = _Fault(9, "in no evidence", "not_found")
 
 
@@ -248,7 +252,10 @@ _NONE = _Fault(9, "in no evidence", "not_found")
 def _fault(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | None:
     """What is wrong with quoting a fact, whose size has been found right, as `read`; None when it is supported."""
     fact = entry.fact
-    if not _unit_fits(read, entry):
+    loose = (read.unit is None and _unit_behind(entry, near)) or (
+        read.unit == "index" and fact.unit == "percent" and not facts.of_case and near.says(_ADDS_POINTS)
+    )
+    if not loose and not _unit_fits(read, entry):
         return _Fault(4, f"wrong unit: {fact}", "wrong_unit")
     if not fact.trusted:
         return _Fault(1, f"only {fact.id} says so, and a note supports nothing", "untrusted")
@@ -275,6 +282,21 @@ def _fault(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault | No
 
 def _side(value: float, bound: float) -> int:
     return (value > bound) - (value < bound)
+
+
+_ADDS_POINTS = re.compile(
+    r"\b(?:add(?:s|ed|ing)?|contribut\w+|t(?:ook|ake|akes|aking)|off|cost(?:s|ing)?|worth|account\w*|drag\w*|burden)\b",
+    re.IGNORECASE,
+)
+
+
+def _unit_behind(entry: Entry, near: Context) -> bool:
+    """Whether the unit of a duration stands a word or two behind the number, as in its label: 3,285 revenue days."""
+    unit = entry.fact.unit
+    if unit not in DURATIONS:
+        return False
+    words = _LATIN_WORDS.findall(lower(near.tail))[:3]
+    return unit in words and grams(entry.fact.label) >= grams(" ".join(words[: words.index(unit)]))
 
 
 _RATES = frozenset(lexicon()["rates"])
@@ -325,6 +347,7 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
             return fact.value > 0
         # of a stress "loss of -6m" is loose but plain; of anything else it says the minus twice
         falls = not fact.id.startswith("STR-") and bool(_FALL_OF.search(head))
+        falls = falls or (not facts.of_case and _moved_by(near) == "down")
         twice = falls or bool(_LOSES.search(head)) or (bool(_BY.search(head)) and _moves(near))
         twice = twice or (not facts.of_case and _falls_by(near))
         return twice or (_is_part(fact) and bool(_LOWERS_HERE.search(near.lead)))
@@ -338,9 +361,22 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
         return loses and not (fact.label and _LOSS.search(fact.label))  # negative by its name
     if read.sign > 0 or bool(_GAINS.search(head)):
         return True
+    if read.unit == "percent" and not facts.of_case and _moved_by(near) == "up":
+        return True
     if near.says(_LOSS):
         return False
     return facts.of_case or (_may_be_positive(entry, facts) and not _by_unknown_word(entry, near))
+
+
+_DOWN = frozenset({"down", "lower", "less than", "lower than", "fewer than"})
+
+
+def _moved_by(near: Context) -> str | None:
+    """Which way the verb right before a number says that it went: "declined 5.4%"."""
+    if not near.left or near.text[near.left[-1].end : near.span[0]].strip():
+        return None
+    last = near.left[-1]
+    return last.tag if near.text[last.start : last.end].lower() not in _DOWN else None
 
 
 def _by_unknown_word(entry: Entry, near: Context) -> bool:
@@ -419,7 +455,7 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
             return fault
     else:
         for one, other in (("gross", "net"), ("net", "gross")):
-            if one in said.qualities and other in qualities and one not in qualities:
+            if one in said.qualities and other in qualities and one not in qualities and not _turns(one, other, near):
                 return _Fault(0, f"is {one}, the sentence says {other}: {fact}", "wrong_measure")
         plan = "budget" in said.qualities and "budget" not in near.all_qualities
         if plan and any(_is_actual(one, entry) and not near.tells(one) for one in facts.entries):
@@ -435,10 +471,18 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
         return _Fault(0, f"wrong horizon: {fact}", "wrong_horizon")
     if near.confidence is not None and said.confidence is not None and near.confidence != said.confidence:
         return _Fault(0, f"wrong confidence: {fact}", "wrong_confidence")
+    if not facts.of_case and facts.numbered and _numbered_otherwise(entry, near, facts):
+        return _Fault(0, f"the sentence names another by its number: {fact}", "wrong_measure")
     # of several lines cited together any may be told
     if near.names and not _cites_several(near, facts) and _other_name(entry, near, facts):
         return _Fault(0, f"the sentence names {_spoken(near.names)}: {fact}", "wrong_measure")
     return None
+
+
+def _turns(into: str, other: str, near: Context) -> bool:
+    """Whether a clause says how gross becomes net, and the word for the other is that of the number before."""
+    own = any(one.name == other for one in (*near.left, *near.right))
+    return not own and any(word.startswith(into) for word in _LATIN_WORDS.findall(lower(near.before)))
 
 
 def _is_actual(one: Entry, plan: Entry) -> bool:
@@ -446,6 +490,7 @@ def _is_actual(one: Entry, plan: Entry) -> bool:
     a, b = one.meaning, plan.meaning
     return (
         "budget" not in a.qualities and one.fact.unit == plan.fact.unit and same_time(one, plan)
+        and one.fact.counted == plan.fact.counted and a.qualities & KINDS == b.qualities & KINDS - {"budget"}
         and (a.measures == b.measures if b.measures else bool(one.names & plan.names))
         and one.names - plan.names == frozenset()
     )  # fmt: skip
@@ -516,6 +561,8 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
     if near.lists(entry):
         return False
     names = near.names
+    if _OUT_OF.search(near.before[-12:]):
+        return False
     if TOTAL.search(entry.fact.label) and (near.says(TOTAL) or _OF_THE.search(near.before[-16:])):
         return False
     shared = (entry.names | initials(entry.fact.label)) & names
@@ -532,7 +579,7 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
         and not all(near.compares_with(one) for one in (other & names) - shared)
         and not (entry.names - other) & near.names_before
         and not (name_grams(entry.fact.label) - {stem(one) for one in other})
-        & grams(near.text[near.gap : near.span[0]])
+        & grams(near.text[near.gap : near.span[1] + len(near.tail)])
         for other in rivals
     )
 
@@ -709,10 +756,13 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     faults += [_Fault(3, f"cites {one}, which is no evidence", "unknown_evidence") for one in invented]
     if all(one.rank >= 4 for one in faults):
         faults += _far_faults(read, near, facts)
+    if not faults and not facts.of_case and read.unit is None and _COMPOUND.match(near.after):
+        return Number(**found, verdict="ignored", reason="part of a name")
     best = min([*faults, _NONE], key=lambda one: (one.rank, one.reason))
     return Number(**found, verdict="unsupported", reason=best.reason, fault=best.kind)
 
 
+_COMPOUND = re.compile("-[a-z]{3,}")  # 12-inch wafers
 _NAMED = re.compile(r"\b([a-z]{3,})\s(?:[0-9]{1,3}(?:,\s?|\s?[-/&]\s?|,?\s(?:and|or|to)\s))*$", re.IGNORECASE)
 
 
@@ -720,6 +770,16 @@ def _is_name(read: Read, near: Context, facts: Facts) -> bool:
     """Whether a number stands behind the word that it stands behind in a label: Terminals 1 and 2."""
     match = _NAMED.search(near.before[-40:])
     return bool(match) and (singular_name(match[1].lower()), read.value) in facts.numbered
+
+
+def _numbered_otherwise(entry: Entry, near: Context, facts: Facts) -> bool:
+    """Whether the words of a number name one line by a number that another label has: Scope 1 of what is Scope 2."""
+    own = dict(facts.numbered_of(entry))
+    if not own:
+        return False
+    said = [(singular_name(word), float(n)) for word, n in NUMBERED.findall(lower(f"{near.lead}#{near.tail}"))]
+    said = [(word, n) for word, n in said if word in own and (word, n) in facts.numbered]
+    return bool(said) and all(own[word] != n for word, n in said)
 
 
 def _in_label(read: Read, near: Context, facts: Facts, sentence: Sentence) -> list[str]:
@@ -901,15 +961,17 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
             }
             own[i] = one.model_copy(update=found)
             continue
-        if told is None or told.operation not in ("sum", "difference", "percent"):
+        if told is None or told.operation not in ("sum", "difference", "percent", "ratio", "average"):
             continue
         read, near = sentence.reads[i], sentence.contexts[i]
         lines = [[entry for entry in facts.by_id[name] if entry.fact.role == "value"] for name in told.evidence]
         if not all(len(some) == 1 for some in lines):
             continue
         first = [some[0] for some in lines]
-        evidence = _change_of(told, first, read, near, facts) or (
-            [] if near.moves_by or sentence.ids is not None else _share_of(told, first, read, sentence, facts)
+        evidence = (
+            _apart_from(told, first, read, near, sentence, facts)
+            or _change_of(told, first, read, near, facts)
+            or ([] if near.moves_by or sentence.ids is not None else _share_of(told, first, read, sentence, facts))
         )
         if evidence:
             operation = "percent" if read.unit == "percent" else "difference"
@@ -947,6 +1009,39 @@ def _share_together(before: list[Number], read: Read, sentence: Sentence, facts:
             share = 100.0 * sum(one.size for one in parts) / whole.size
             if share <= 100.5 and read.states(share):
                 return [*(one.fact.id for one in parts), whole.fact.id]
+    return []
+
+
+_PREMIUM = re.compile(r"\b(?:premium|above|higher|more|over|better|ahead)\b", re.IGNORECASE)
+_DISCOUNT = re.compile(r"\b(?:discount|below|lower|less|under|short|behind|fewer)\b", re.IGNORECASE)
+
+
+def _apart_from(
+    told: Number, parts: list[Entry], read: Read, near: Context, sentence: Sentence, facts: Facts
+) -> list[str]:
+    """The ids by which a told result is so many percent above or below another line: a discount to the sector."""
+    above, below = _PREMIUM.search(near.after), _DISCOUNT.search(near.after)
+    if read.unit != "percent" or read.sign or len(parts) != 2 or not (above or below):
+        return []
+    one, two = (entry.fact.value for entry in parts)
+    result = {
+        "sum": one + two,
+        "difference": abs(one - two),
+        "average": (one + two) / 2,
+        "ratio": two and one / two,
+    }.get(told.operation, 0.0)
+    higher = bool(above) and (not below or above.start() < below.start())
+    times = told.unit == "ratio"
+    named = [] if sentence.ids is not None else best_named(near.after, facts)
+    for line in facts.cited(sentence.ids):
+        like = line.fact.unit == ("ratio" if times else parts[0].fact.unit)
+        if not like or line in parts or not line.fact.value or line.fact.role != "value":
+            continue
+        if sentence.ids is None and not (near.tells(line) or line in named or line.meaning.quarters & near.quarters):
+            continue
+        gap = 100.0 * (result - line.fact.value) / line.size
+        if (gap > 0) == higher and read.states(abs(gap)):
+            return [*told.evidence, line.fact.id]
     return []
 
 

@@ -35,7 +35,14 @@ _PER = re.compile(
 )
 _PER_UNITS = re.compile(r"(?:每|\bper\s)(10+(?![0-9.])|[十百千万])", re.IGNORECASE)
 _AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b|平均|均值", re.IGNORECASE)
-_NET = re.compile(r"\b(?:net|real|spread|less|minus)\b|净|差|实际", re.IGNORECASE)
+_WITHOUT = r"\b(?:exclud\w+|stripp\w+|without|before|adjust\w+|leav\w+ (?:aside|out)|underlying)\b"
+_NET = re.compile(rf"\b(?:net|real|spread|less|minus)\b|{_WITHOUT}|净|差|实际", re.IGNORECASE)
+_LEFT_OUT = re.compile(_WITHOUT, re.IGNORECASE)
+_SPAN = re.compile(
+    r"\b(?:half|first-half|second-half|half-year|full-year|(?:six|nine|twelve) months|(?:two|three|both) \w+|together"
+    r"|combined|cumulative\w*|so far|to date|in (?:all|total))\b",
+    re.IGNORECASE,
+)
 _RATIO = re.compile(r"\b(?:ratio|gearing|intensity|yields?|divided by)\b|率|比", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:share of|accounts? for|makes? up)\b|占", re.IGNORECASE)
 _REST = re.compile(
@@ -43,6 +50,7 @@ _REST = re.compile(
 )
 _BY = re.compile(r"\bby(?:\s(?:about|around|roughly|nearly|some|almost|just))?\s?$", re.IGNORECASE)
 _COVER = re.compile(r"\b(?:ratio|cover\w*|times)\b|率|覆盖|比", re.IGNORECASE)
+_COVERS = re.compile(r"(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )\bcover(?:s|ed)?\b(?![^,;]*\bby\b)", re.IGNORECASE)
 _PROPER = re.compile(r"[A-Z][a-z]+(?: [A-Z][a-z]+)+")
 _CJK = re.compile("[\u4e00-\u9fff]+")
 _LATIN = re.compile("[a-z&]+")
@@ -179,6 +187,10 @@ class Grid:
             # an amount at a rate, what is left of it, and a volume at a price
             per = np.array([_per(one.fact.label) for one in entries])[:, None]
             self.product = np.where(percent[None, :], one * two / 100, one / per * two)
+            for j, price in enumerate(entries):  # thousands of ounces at a price an ounce
+                if price.fact.counted.startswith("/"):
+                    of_thousands = [one.fact.counted == f"k{price.fact.counted[1:]}" for one in entries]
+                    self.product[of_thousands, j] *= 1000
             self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
         self.gap = two - one
         self.sum = two + one
@@ -198,7 +210,7 @@ class Grid:
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
         ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
-                "points": (self.gap,), "ratio": (self.share,),
+                "points": (self.gap,), "ratio": (self.share, self.gap),
                 "amount": (self.gap, self.sum, self.sum / 2, self.share, 100 * self.share)}  # fmt: skip
         self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
         products = np.concatenate([self.product[self.at_price], self.rest[self.at_rate]])
@@ -387,6 +399,11 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     elif unit == "ratio":
         found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
         found.append(_Operation("ratio", grid.share, same_amounts | same_rates, True))
+        times = np.array([one.fact.unit == "ratio" for one in grid.entries])
+        if times.any():  # leverage is 0.3x below its threshold
+            times = times[:, None] & times[None, :]
+            found.append(_Operation("difference", grid.gap, grid.line_amounts & times, moves or beyond, True))
+            found.append(_Operation("difference", -grid.gap, same_amounts & times, moves or beyond))
     elif unit in DURATIONS:  # a stay 0.5 days shorter; cash lasts 11 years, stocks 40 days
         of_unit = np.array([one.fact.unit == unit for one in grid.entries])
         spans = of_unit[:, None] & of_unit[None, :]
@@ -405,6 +422,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         if change:
             return found
         found.append(_Operation("sum", grid.sum, same_amounts & grid.upper & pair, "sum" in tags))
+        if _SPAN.search(clause):  # of two quarters
+            found.append(_Operation("sum", grid.sum, grid.line_amounts & pair, True))
         both = (same_amounts & grid.upper) | grid.line_amounts
         found.append(_Operation("average", grid.sum / 2, both & pair, bool(_AVERAGE.search(clause))))
         if grid.multiplies(read):
@@ -633,12 +652,16 @@ _DECADE = math.log(9.0)
 def _against(one: _Operation, value: float, first: Entry, last: Entry, named, read: Read, near: Context, tags,
              clause: str) -> str | None:  # fmt: skip
     """What a sentence says against an operation that gives its number: a sign, or a direction."""
-    direction = direction_of(tags, near)
+    direction = direction_of(tags, near, last.fact.label)
     if one.line:
-        if read.sign and ((value < 0) != (read.sign < 0) or (read.sign < 0 and direction)):
+        if read.sign and ((value < 0) != (read.sign < 0) or (read.sign < 0 and (direction or _BY.search(near.lead)))):
             return "sign"
         wrong = direction and (value > 0) != (direction == "up") and first.fact.value >= 0
         return "comparative" if wrong else None
+    if one.name in ("ratio", "percent") and _COVERS.search(clause):
+        a, b = (_place(mine - other, clause) for mine, other in (named, named[::-1]))
+        if a is not None and b is not None and b < a:
+            return "sign"  # what covers is named first
     if one.name == "ratio" and read.unit in ("ratio", None) and abs(value) < 1:
         a, b = (_place(mine - other, clause) for mine, other in (named, named[::-1]))
         if a is not None and b is not None and b < a:
@@ -654,7 +677,7 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
         if not any(near.compares_with(name) for name in own):
             places = [0, 1] if beside[0] else [1, 0]  # "by the requirement of 5.38m, capital is 7.48m over"
     if read.sign < 0:
-        if direction or None in places or one.name != "difference":
+        if direction or None in places or one.name != "difference" or _LEFT_OUT.search(clause):
             return "sign"
         return "sign" if (places[0] < places[1]) != (value < 0) else None
     if not tags & {"beyond", "short"} or not direction or places[0] == places[1]:

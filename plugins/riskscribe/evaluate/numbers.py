@@ -379,7 +379,20 @@ def scan(text: str, words: Collection[str] | None = None, small: str | None = No
     if len(found) > 1:
         found.sort(key=lambda one: one.span)
         _ranges(found, text)
+        _suspended(found, text)
     return found
+
+
+_SUSPENDED = re.compile(r"-,?\s(?:(?:and|or|to)\s)?$")
+
+
+def _suspended(found: list[Read], text: str) -> None:
+    """Gives the numbers of "the 5-, 10- and 30-year bonds" the unit of the last."""
+    for i in range(len(found) - 2, -1, -1):
+        one, after = found[i], found[i + 1]
+        between = text[one.span[1] : after.span[0]]
+        if one.unit is None and after.unit in DURATIONS and len(between) < 8 and _SUSPENDED.match(between):
+            found[i] = one._replace(unit=after.unit, ignored=None)
 
 
 def _blank(text: str, reads: list[Read]) -> str:
@@ -622,7 +635,8 @@ def _worded(match: re.Match, text: str) -> Read:
     if bound == "about":
         half *= 2
     end = match.end() - 3 if match[0].lower().endswith(" of") else match.end()
-    return Read((match.start(), end), value, half, unit, step=half * 4, bound=bound, compares=compares)
+    step = 0.5 * value if bound and unit == "ratio" and value > 1 else half * 4  # 2.4 times is more than doubled
+    return Read((match.start(), end), value, half, unit, step=step, bound=bound, compares=compares)
 
 
 def _chinese(text: str) -> Iterable[Read]:
