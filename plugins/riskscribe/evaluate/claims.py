@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from riskscribe.evaluate.context import Sentence
 from riskscribe.evaluate.facts import Entry, Facts
+from riskscribe.evaluate.infer import grams
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
 from riskscribe.evaluate.prose import Term, lower
 
@@ -112,6 +113,8 @@ def claims_of(
         if "change" in tags:
             yield from _better(text, sentence, terms, numbers, entries, facts)
         yield from _of_computed(text, sentence, terms, numbers)
+        yield from _net_of(text, sentence, numbers, facts)
+        yield from _beside_computed(text, sentence, numbers, entries, values, facts)
         yield from _ends_of_change(text, sentence, numbers, entries, facts)
     if values:
         if tags & {"up", "down"}:
@@ -260,6 +263,45 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
 _GOES_TO = re.compile("(?:至|到|为)(?:约|近|逾)?$")
 _THE_BASE = re.compile("(?:的?相比)?[,，]?[^,，;；。0-9]{0,24}")
 _SIZE_OF_IT = re.compile("[^,，;；。0-9]{0,3}[,，](?:调整)?(?:幅度|[增降涨跌减]幅)(?:为|是|达|约|近|逾)*")
+
+
+_NET_OF = re.compile("净([\u4e00-\u9fff]{2})(?:约|近|逾|了|额)?\\s?$")
+
+
+def _net_of(text: str, sentence: Sentence, numbers, facts: Facts):
+    """ "净买入43.7亿元" of what was bought and what was paid back: the line that names it is the larger one."""
+    for i, one in enumerate(numbers):
+        match = _NET_OF.search(sentence.contexts[i].before[-8:]) if one.operation == "difference" else None
+        lines = [_line_of(name, facts) for name in one.evidence] if match else []
+        if len(lines) != 2 or None in lines:
+            continue
+        named = [match[1] in line.fact.label for line in lines]
+        if named[0] != named[1]:
+            own, other = lines if named[0] else lines[::-1]
+            end = one.span[0]
+            reason = f"{own.fact} is the smaller one"
+            yield _claim(text, (end - 3, end), "compare", own.size > other.size, [own, other], reason), [i]
+
+
+def _beside_computed(text: str, sentence: Sentence, numbers, entries, values, facts: Facts):
+    """A value where the words name the line that a computed number rests on: "回款43.5亿元，回款率90.8%"."""
+    for i in values:
+        entry, near = entries[i], sentence.contexts[i]
+        said = grams(sentence.text[near.gap : near.span[0]])
+        if not said:
+            continue
+        own = grams(entry.fact.label)
+        for k, one in enumerate(numbers):
+            if k == i or one.verdict != "derived" or entry.fact.id in one.evidence:
+                continue
+            for name in one.evidence:
+                line = _line_of(name, facts)
+                if line is None or not _alike(line, entry) or any(line is told for told in entries):
+                    continue
+                named = grams(line.fact.label)
+                if (named - own) & said and not (own - named) & said:
+                    reason = f"the sentence speaks of {line.fact}, not of {entry.fact}"
+                    yield _claim(text, near.span, "part", False, [entry, line], reason), [i]
 
 
 def _of_computed(text: str, sentence: Sentence, terms, numbers):

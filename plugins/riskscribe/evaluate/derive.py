@@ -49,7 +49,7 @@ def derive(
         return None
     pool = _pool(facts, ids, near, sentence)
     if not pool and _diversifies(near, facts):
-        pool = [one for one in facts.entries if one.meaning.measures in _RISKS and is_operand(one)]
+        pool = [one for one in facts.entries if one.meaning.measures - {"equity"} in _RISKS and is_operand(one)]
     if not pool:
         return None
     tags = near.tags()
@@ -695,13 +695,14 @@ def _diversifies(near: Context, facts: Facts) -> bool:
 
 def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids) -> Iterator[Derived]:
     """What diversification takes off: the parts of a risk less the whole."""
-    among = [
+    among = [  # the risk of the equity desk is one of them
         one for one in (facts.entries if ids is None else pool)
-        if one.meaning.measures in _RISKS and not one.meaning.qualities & {"limit", "average"} and _fits(read, one)
+        if (one.meaning.measures - {"equity"}) in _RISKS and _fits(read, one)
+        and not one.meaning.qualities & {"limit", "average"}
     ]  # fmt: skip
     for whole in among:
         parts = [one for one in among if one is not whole and same_time(one, whole) and _comparable(one, whole)
-                 and one.meaning.measures == whole.meaning.measures]  # fmt: skip
+                 and one.meaning.measures - {"equity"} == whole.meaning.measures]  # fmt: skip
         if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
             evidence = [one.fact.id for one in (*parts, whole)]
             yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")

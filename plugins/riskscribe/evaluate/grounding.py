@@ -405,7 +405,7 @@ def _is_part(fact: Fact) -> bool:
 
 # Chinese verbs and nouns that tell a size: a minus behind them is wrong, whichever way the difference goes
 _SIZE_OF = re.compile(
-    r"(?:差|尚?余|节约|节省|占|合计|共计?|多|少|高|低|缺口|倒挂|减少|下降|下调|回落|降低|降|跌)[出了]?(?:约|近|逾)?\s?$"
+    r"(?:净(?![额值利资损收敞])[\u4e00-\u9fff]{1,2}|差|尚?余|节约|节省|占|合计|共计?|多|少|高|低|缺口|倒挂|减少|下降|下调|回落|降低|降|跌)[出了]?(?:约|近|逾)?\s?$"
 )
 
 
@@ -961,7 +961,19 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
             }
             own[i] = one.model_copy(update=found)
             continue
-        if told is None or told.operation not in ("sum", "difference", "percent", "ratio", "average"):
+        if (
+            told is not None
+            and told.operation is None
+            and (line := _sum_with(told, sentence.reads[i], sentence, facts))
+        ):
+            reason = f"sum of {told.evidence[0]} and {line}"
+            if sentence.ids is None:
+                reason += " (lenient: no evidence is cited)"
+            evidence = [*told.evidence, line]
+            found = {"verdict": "derived", "operation": "sum", "evidence": evidence, "reason": reason, "fault": None}
+            own[i] = one.model_copy(update=found)
+            continue
+        if told is None or told.operation not in ("sum", "difference", "percent", "ratio", "average", "product"):
             continue
         read, near = sentence.reads[i], sentence.contexts[i]
         lines = [[entry for entry in facts.by_id[name] if entry.fact.role == "value"] for name in told.evidence]
@@ -971,7 +983,11 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
         evidence = (
             _apart_from(told, first, read, near, sentence, facts)
             or _change_of(told, first, read, near, facts)
-            or ([] if near.moves_by or sentence.ids is not None else _share_of(told, first, read, sentence, facts))
+            or (
+                []
+                if near.moves_by or (sentence.ids is not None and told.operation != "product")
+                else _share_of(told, first, read, sentence, facts)
+            )
         )
         if evidence:
             operation = "percent" if read.unit == "percent" else "difference"
@@ -988,12 +1004,32 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
             own[i] = one.model_copy(update=found)
 
 
+_WITH = re.compile("(?:与|和|加上?|连同|叠加)[^,，;；。0-9]{2,16}(?:合计|共计?|之和|相加|加总)(?:为|达|是|约)*$")
+
+
+def _sum_with(told: Number, read: Read, sentence: Sentence, facts: Facts) -> str:
+    """The id of the line named behind a quoted number that adds up with it: "关注类占比1.96%，与不良率合计3.14%"."""
+    match = _WITH.search(sentence.text[told.span[1] : read.span[0]])
+    if not match or read.sign or len(told.evidence) != 1:
+        return ""
+    for first in (one for one in facts.by_id[told.evidence[0]] if one.fact.role == "value"):
+        for line in best_named(match[0], facts):
+            alike = line is not first and line.fact.unit == first.fact.unit and same_time(line, first)
+            if alike and read.states(abs(line.fact.value + first.fact.value)):
+                return line.fact.id
+    return ""
+
+
+_ALL_OF_THEM = re.compile("[两二三四五]者|前[两二三四五][大项类]|上述")
+
+
 def _share_together(before: list[Number], read: Read, sentence: Sentence, facts: Facts) -> list[str]:
     """The ids by which a percentage is the share of what is quoted before it: "128亿元、139亿元，合占收入的65%"."""
     if read.unit != "percent" or read.sign or len(before) < 2:
         return []
     between = sentence.words.between(before[-1].span[1], read.span[0])
-    if not any(one.tag == "sum" for one in between):
+    text = sentence.text[before[-1].span[1] : read.span[0]]
+    if not any(one.tag == "sum" for one in between) and not _ALL_OF_THEM.search(text):
         return []
     parts: list[Entry] = []
     for one in reversed(before):
@@ -1003,7 +1039,7 @@ def _share_together(before: list[Number], read: Read, sentence: Sentence, facts:
         parts.insert(0, lines[0])
     if len(parts) < 2 or parts[0].fact.unit == "percent" or any(one.fact.value < 0 for one in parts):
         return []
-    for whole in best_named(sentence.text[before[-1].span[1] : read.span[0]], facts):
+    for whole in best_named(text, facts):
         fits = whole not in parts and whole.fact.unit == parts[0].fact.unit and whole.size
         if fits and all(same_time(whole, one) for one in parts):
             share = 100.0 * sum(one.size for one in parts) / whole.size
@@ -1049,16 +1085,30 @@ def _share_of(told: Number, parts: list[Entry], read: Read, sentence: Sentence, 
     """The ids by which a number is the share of a told amount in the line named behind it, or of a part in it."""
     if read.unit != "percent" or told.operation == "percent":
         return []
+    amount = _exactly(told, parts)
     for line in best_named(sentence.text[told.span[1] : read.span[0]], facts):
         if read.sign:
             break
-        if told.operation == "sum" and line in parts and read.states(100.0 * line.size / abs(told.value)):
+        if told.operation == "sum" and line in parts and read.states(100.0 * line.size / amount):
             return told.evidence
+        if sentence.ids is not None and line.fact.id not in sentence.ids:
+            continue
         fits = line not in parts and line.size and all(same_time(line, other) for other in parts)
-        share = 100.0 * abs(told.value) / line.size if fits and line.fact.unit == parts[0].fact.unit else 0.0
+        share = 100.0 * amount / line.size if fits and line.fact.unit == parts[0].fact.unit else 0.0
         if share and share <= 100.5 and read.states(share):
             return [*told.evidence, line.fact.id]
     return []
+
+
+def _exactly(told: Number, parts: list[Entry]) -> float:
+    """The amount that was told rounded, from its parts; as told where they do not give it."""
+    values = [one.fact.value for one in parts]
+    size = abs(told.value)
+    exact = {"sum": abs(sum(values)), "difference": abs(values[0] - values[-1])}.get(told.operation, 0.0)
+    if told.operation == "product" and size:
+        exact = abs(math.prod(values))
+        exact /= 10.0 ** round(math.log10(exact / size)) if exact else 1.0  # a rate, or a price of ten units
+    return exact if abs(exact - size) < 0.02 * size else size
 
 
 def _change_of(told: Number, lines: list[Entry], read: Read, near: Context, facts: Facts) -> list[str]:

@@ -518,6 +518,8 @@ def infer(
                 whole = whole or TOTAL.search(last.fact.label) or (near.tells(first) and _is_largest(last, grid))
                 if not (both if one.name == _PART else whole):
                     continue  # a share of a total that is no line
+            if one.name == "average" and not one.hinted:
+                continue
             if ids is None and not (one.hinted or one.line or named) and one.name == "percent change":
                 continue  # by accident most percentages are the change from one line to another
             if mistaken and not (one.hinted and named):
