@@ -190,7 +190,7 @@ class Grid:
             for j, price in enumerate(entries):  # thousands of ounces at a price an ounce
                 if price.fact.counted.startswith("/"):
                     of_thousands = [one.fact.counted == f"k{price.fact.counted[1:]}" for one in entries]
-                    self.product[of_thousands, j] *= 1000
+                    self.product[j, of_thousands] *= 1000
             self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
         self.gap = two - one
         self.sum = two + one
