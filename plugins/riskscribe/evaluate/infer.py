@@ -187,10 +187,9 @@ class Grid:
             # an amount at a rate, what is left of it, and a volume at a price
             per = np.array([_per(one.fact.label) for one in entries])[:, None]
             self.product = np.where(percent[None, :], one * two / 100, one / per * two)
-            for j, price in enumerate(entries):  # thousands of ounces at a price an ounce
-                if price.fact.counted.startswith("/"):
-                    of_thousands = [one.fact.counted == f"k{price.fact.counted[1:]}" for one in entries]
-                    self.product[j, of_thousands] *= 1000
+            counted = np.array([one.fact.counted for one in entries])
+            for j in np.flatnonzero(np.char.startswith(counted, "/")):  # thousands of ounces at a price an ounce
+                self.product[j, counted == f"k{counted[j][1:]}"] *= 1000
             self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
         self.gap = two - one
         self.sum = two + one
