@@ -152,7 +152,7 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if any(entry is new[0] for entry in entries):
             continue
         for i, entry in enumerate(entries):
-            if entry is None or entry is new[0] or new[0].fact.id in numbers[i].evidence:
+            if entry is None or new[0].fact.id in numbers[i].evidence:
                 continue
             if entry is not old[0]:
                 between = sentence.text[at : sentence.reads[i].span[0]]
@@ -355,15 +355,15 @@ def _ends_of_change(text: str, sentence: Sentence, numbers, entries, facts: Fact
             continue
         earlier = sentence.contexts[k - 1].told_earlier
         if earlier and _THE_BASE.fullmatch(sentence.text, start, one.span[0]):
-            if last is not old and last is not new:
+            if not {old.fact.id, new.fact.id} & {*numbers[k - 1].evidence}:
                 yield _claim(text, one.span, "change", False, [old, last], f"the change is from {old.fact}"), [k - 1]
         elif (
             k > 1
             and sentence.contexts[k - 2].told_earlier
             and _SIZE_OF_IT.fullmatch(sentence.text, start, one.span[0])
         ):
-            for i, entry, right in ((k - 1, last, new), (k - 2, entries[k - 2], old)):
-                if entry is not right and numbers[i].verdict in ("quoted", "derived"):
+            for i, right in ((k - 1, new), (k - 2, old)):
+                if right.fact.id not in numbers[i].evidence and numbers[i].verdict in ("quoted", "derived"):
                     yield _claim(text, one.span, "change", False, [right], f"the change is of {right.fact}"), [i]
 
 
@@ -848,7 +848,12 @@ def _ordered(text, sentence: Sentence, terms, entries, values, facts: Facts):
     right = True
     low = lower(sentence.text[start:end])
     names = [entries[i].names.difference(*(entries[j].names for j in values if j != i)) for i in values]
-    places = [min((at for one in some if (at := low.find(one)) >= 0), default=-1) for some in names]
+    # those of the list itself, if it stands between two commas
+    comma = max(low.rfind(one, 0, term.start - start) for one in ",，:：")
+    for after in (comma + 1, 0):
+        places = [min((at for one in some if (at := low.find(one, after)) >= 0), default=-1) for some in names]
+        if min(places) >= 0:
+            break
     if len(years) == len(values) > 1:
         right = all(not one.meaning.years or year in one.meaning.years
                     for year, one in zip(years, (entries[i] for i in values), strict=True))  # fmt: skip

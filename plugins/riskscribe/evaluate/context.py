@@ -8,7 +8,7 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
-from riskscribe.evaluate.facts import Entry, Facts, quarter
+from riskscribe.evaluate.facts import Entry, Facts, quarter, tenor_name
 from riskscribe.evaluate.numbers import DURATIONS, Read, lower
 from riskscribe.evaluate.prose import Citation, Clause, Reading, Term, Words, beside, clauses, groups
 
@@ -540,6 +540,7 @@ def _places(reading: Reading, clause: Clause, terms: list[Term], facts: Facts) -
             found.append((at, word[:-1]))
     if "total" in vocabulary:
         found += ((one.start, "total") for one in terms if one.tag == "sum" and small[one.start : one.end] in _TOTAL)
+    found += ((one.span[0], name) for one in clause.reads if (name := tenor_name(one)) in vocabulary)
     if names := facts.chinese_names:
         found += ((i, small[i : i + 2]) for i in range(start, end - 1) if small[i : i + 2] in names)
     found.sort()

@@ -335,9 +335,9 @@ def _changes(
             rising = change > 0
             direction = direction_of(tags, near, last.fact.label)
             losses = before < 0 and after < 0
-            if losses and (
-                _LOSSES.search(near.lead) or _WIDTH.search(near.lead)
-            ):  # they widen and narrow by their size
+            told = [*_RESULTS.finditer(near.before)] if losses else ()
+            # they widen and narrow by their size
+            if losses and ((told and told[-1]["loss"]) or _WIDTH.search(near.lead)):
                 losses, rising = False, not rising
             right = direction is None or rising == (direction == "up") or losses
             if read.sign < 0 and (direction or near.before.endswith((" by ", " by"))):
@@ -380,7 +380,10 @@ def _is_of_day(one: Entry, two: Entry, near: Context) -> bool:
     return not ago or (not YESTERDAY.search(here) and near.says(_AGO))
 
 
-_LOSSES = re.compile(r"亏损|损失|赤字|逆差|\b(?:loss(?:es)?|deficits?)\b", re.IGNORECASE)
+_RESULTS = re.compile(
+    r"(?P<loss>亏损|损失|赤字|逆差|\b(?:loss(?:es)?|deficits?)\b)|利润|收益|结余|\b(?:profit|income|result)s?\b",
+    re.IGNORECASE,
+)
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 

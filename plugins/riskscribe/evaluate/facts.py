@@ -213,6 +213,8 @@ def meaning(label: str) -> Meaning:
         elif term.tag == "sum" and plain[term.start : term.end].lower() in ("total", "合计", "总计", "总额"):
             names.add("total")
     names |= {word for word in _names(words.rest)}
+    if not {"var", "es"} & measures:
+        names |= {one for one in map(tenor_name, reads) if one}
     years = {_year(one) for one in reads if one.kind in ("year", "period", "date")} - {0}
     for one in reads:
         if one.kind == "period":
@@ -228,6 +230,11 @@ def meaning(label: str) -> Meaning:
         frozenset(one.value for one in reads if one.kind == "date"), previous, current and not years, horizon,
         confidence, reads, _label_unit(plain),
     )  # fmt: skip
+
+
+def tenor_name(read: Read) -> str:
+    """The name that a tenor gives to a line: 10 years of "10年期国债收益率"."""
+    return f"{read.value:g} {read.unit}" if read.unit in ("years", "months") and not read.kind else ""
 
 
 def _label_unit(plain: str) -> Read | None:

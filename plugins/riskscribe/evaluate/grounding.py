@@ -315,6 +315,8 @@ def _unit_fits(read: Read, entry: Entry) -> bool:
         return unit == "percent" and (not entry.fact.label or _is_points(entry) or not _is_level(entry))
     if written == "index":
         return unit in (None, "count")
+    if written == "bp" and entry.fact.counted:
+        return False
     # a shock in the name of a scenario is no multiple
     return unit is None and written != "percent" and not (written == "ratio" and entry.fact.role == "text")
 
@@ -575,18 +577,24 @@ def _other_name(entry: Entry, near: Context, facts: Facts) -> bool:
     rivals = facts.rivals.get(kind, ())
     return any(
         shared <= other
-        and _names_one((other & names) - shared, other, rivals)
+        and _names_one((other & names) - shared, shared, other, rivals)
         and not all(near.compares_with(one) for one in (other & names) - shared)
         and not (entry.names - other) & near.names_before
-        and not (name_grams(entry.fact.label) - {stem(one) for one in other})
+        and not name_grams(entry.fact.label).difference(
+            {stem(one) for one in other}, *(grams(one.fact.label) for one in facts.entries if one.names == other)
+        )
         & grams(near.text[near.gap : near.span[1] + len(near.tail)])
         for other in rivals
     )
 
 
-def _names_one(said: frozenset[str], other: frozenset[str], rivals: Iterable[frozenset[str]]) -> bool:
-    """Whether words name one line: the desk of "EUR desk" and "JPY desk" is neither."""
-    return said == other or sum(said <= one for one in rivals) == 1
+def _names_one(
+    said: frozenset[str], shared: frozenset[str], other: frozenset[str], rivals: Iterable[frozenset[str]]
+) -> bool:
+    """Whether words, with those shared, name one line: the desk of "EUR desk" and "JPY desk" is neither."""
+    if not said:
+        return False
+    return said == other or sum(said | shared <= one for one in rivals) == 1
 
 
 def _cites_several(near: Context, facts: Facts) -> bool:

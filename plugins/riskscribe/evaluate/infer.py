@@ -34,7 +34,7 @@ _PER = re.compile(
     re.IGNORECASE,
 )
 _PER_UNITS = re.compile(r"(?:每|\bper\s)(10+(?![0-9.])|[十百千万])", re.IGNORECASE)
-_AVERAGE = re.compile(r"\b(?:averag\w*|mean)\b|平均|均值", re.IGNORECASE)
+_AVERAGE = re.compile(r"\b(?:averag\w*|mean|mid-?points?)\b|平均|均值|中值|中枢|月均|日均|年均", re.IGNORECASE)
 _WITHOUT = r"\b(?:exclud\w+|stripp\w+|without|before|adjust\w+|leav\w+ (?:aside|out)|underlying)\b"
 _NET = re.compile(rf"\b(?:net|real|spread|less|minus)\b|{_WITHOUT}|净|差|实际", re.IGNORECASE)
 _LEFT_OUT = re.compile(_WITHOUT, re.IGNORECASE)
@@ -59,7 +59,7 @@ _ENDINGS = re.compile("(?:ations?|ators?|ating|ated|ates?|ions?|ings?|ities|ity|
 TOTAL = re.compile(r"\b(?:total|overall|group|combined)\b|总|合计", re.IGNORECASE)
 # but not inside 到期, 中标, 对公
 _PARTS = re.compile(
-    "(?:[的和与及其为于从由至较占了是有将被比]|在(?![建途手产岗])|到(?![期账货港])|中(?![标间长短小])|对(?![公外私冲]))+"
+    "(?:[的和与及其为于从由至较占了是有将被比]|在(?![建途手产岗])|到(?![期账货港])|(?<=其)中|中(?=的|$)|对(?![公外私冲]))+"
 )
 _GENERIC = re.compile("地区|区域|业务|板块|分部|市场|产品|事业部|部门")
 _LINKS = frozenset("of the and for in at by to a an as on with its from is was were".split())  # noqa: SIM905

@@ -143,7 +143,8 @@ _MONTH = (
 )
 _CALENDAR = re.compile(
     r"(?=[0-9]|(?<![A-Za-z])[jfmasondqhc])(?:"  # how anything below begins: most places are passed over by it
-    r"(?<![0-9.])(?P<part>(?:(?:19|20)[0-9]{2}年)?[0-9]{1,2}月?\s?[-—~至]\s?[0-9]{1,2}月(?:份)?(?![0-9]))"
+    r"(?<![0-9.])(?P<part>(?:(?:19|20)[0-9]{2}年)?[0-9]{1,2}月?\s?[-—~至]\s?[0-9]{1,2}月(?:份)?(?![0-9])"
+    r"|(?<![0-9.])2[0-9][-—~至/]2[0-9]年(?![期国以内]))"  # 26-27年
     # but no month in 2026年17.2亿元
     r"|(?<![0-9])(?P<y1>(?:19|20)[0-9]{2})\s?[-/年.]\s?(?P<m1>[0-9]{1,2})\s?(?:[-/]|月|(?<!年[0-9])(?<!年[0-9]{2})\.)\s?(?P<d1>[0-9]{1,2})(?:日|(?![0-9季]))"
     r"|(?<![0-9.])(?P<d9>[0-3]?[0-9])[./](?P<m9>[01]?[0-9])[./](?P<y9>(?:19|20)[0-9]{2})(?![0-9.])"
@@ -172,7 +173,7 @@ _CALENDAR_WORDS = _listed(
     " jan feb mar apr jun jul aug sep sept oct nov dec q h fy cy"
 )
 _CALENDAR_DIGITS = re.compile(
-    r"[0-9](?:(?:(?<=1)9|(?<=2)0)[0-9]{2}(?:年|\s?[-/年.]\s?[0-9])|:[0-9]|月|[日号季]|年[末底初度上下全同前第一二三四1-4]|(?<=9)[Mm])"
+    r"[0-9](?:(?:(?<=1)9|(?<=2)0)[0-9]{2}(?:年|\s?[-/年.]\s?[0-9])|:[0-9]|月|[日号季]|年[末底初度上下全同前第一二三四1-4]|(?<=9)[Mm]|[-—~至/]2[0-9]年)"
 )
 # words behind which a number names a thing instead of measuring it
 _NAMING = re.compile(
@@ -666,7 +667,7 @@ def _chinese(text: str) -> Iterable[Read]:
             numeral = numeral.rstrip("十百千") if numeral[-1:] in "百千" and len(numeral) == 1 else numeral
             if not re.search("[万亿]", numeral):
                 continue
-        if unit == "days" and numeral in ("一",) and before in ("某", "同", "每", "当"):
+        if unit == "days" and numeral in ("一",) and before in ("某", "同", "每", "当", "上", "前", "下", "次"):
             continue
         value, last = _numeral(numeral)
         if value is None:
