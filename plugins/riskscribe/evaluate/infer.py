@@ -187,7 +187,7 @@ class Grid:
             # an amount at a rate, what is left of it, and a volume at a price
             per = np.array([_per(one.fact.label) for one in entries])[:, None]
             self.product = np.where(percent[None, :], one * two / 100, one / per * two)
-            counted = np.array([one.fact.counted for one in entries])
+            counted = np.array([one.fact.counted for one in entries], dtype=str)
             for j in np.flatnonzero(np.char.startswith(counted, "/")):  # thousands of ounces at a price an ounce
                 self.product[j, counted == f"k{counted[j][1:]}"] *= 1000
             self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
