@@ -34,7 +34,9 @@ _PER = re.compile(
     re.IGNORECASE,
 )
 _PER_UNITS = re.compile(r"(?:每|\bper\s)(10+(?![0-9.])|[十百千万])", re.IGNORECASE)
-_AVERAGE = re.compile(r"\b(?:averag\w*|mean|mid-?points?)\b|平均|均值|中值|中枢|月均|日均|年均", re.IGNORECASE)
+_AVERAGE = re.compile(
+    r"\b(?:averag\w*|mean|mid-?points?|middle|mid-range|half-?way)\b|平均|均值|中值|中枢|月均|日均|年均", re.IGNORECASE
+)
 _WITHOUT = r"\b(?:exclud\w+|stripp\w+|without|before|adjust\w+|leav\w+ (?:aside|out)|underlying)\b"
 _NET = re.compile(rf"\b(?:net|real|spread|less|minus)\b|{_WITHOUT}|净|差|实际", re.IGNORECASE)
 _LEFT_OUT = re.compile(_WITHOUT, re.IGNORECASE)
