@@ -414,4 +414,4 @@ def test_recipe_is_the_plain_one_with_evaluation():
     assert registry[watched["eval_dataset"]][live.KEY]["cases"] == 8
     # one language: the metric has the plain name that the recipe chooses by
     assert registry[watched["eval_dataset"]][live.KEY]["language"] == "en"
-    assert watched["metric_for_best_model"] == "eval_risk_total" and watched["save_steps"] % watched["eval_steps"] == 0
+    assert watched["metric_for_best_model"] == HEADLINE and watched["save_steps"] % watched["eval_steps"] == 0
