@@ -394,7 +394,7 @@ def _by_unknown_word(entry: Entry, near: Context) -> bool:
 def _may_be_positive(entry: Entry, facts: Facts) -> bool:
     """Whether a negative line of a list may as well be positive: a result, a change, a position; not what is paid."""
     fact, said = entry.fact, entry.meaning
-    if fact.unit in _OF_EITHER_SIGN or any(one.fact.value > 0 for one in facts.series(entry)):
+    if not fact.label or fact.unit in _OF_EITHER_SIGN or any(one.fact.value > 0 for one in facts.series(entry)):
         return True
     loses, gains = _LOSS.search(fact.label), _EITHER_WAY.search(fact.label)
     return bool(said.measures & _SIGNED or gains) and not (loses and not _GAIN_OR_LOSS.search(fact.label))
