@@ -192,18 +192,12 @@ _OR = re.compile(
 _OF_IT = re.compile(r"\s?of (?:it|this|that|them)\b", re.IGNORECASE)
 
 
-def _line_of(name: str, facts: Facts) -> Entry | None:
-    """The one value of an id."""
-    found = [one for one in facts.by_id.get(name, ()) if one.fact.role == "value"]
-    return found[0] if len(found) == 1 else None
-
-
 def _shares(text: str, sentence: Sentence, numbers, entries, facts: Facts):
     """The whole told where a share says that the part is, or the other way round: "£1,296m, or 34.5% of revenue"."""
     for k, one in enumerate(numbers):
         if k == 0 or one.operation != "percent" or len(one.evidence) != 2 or "of the sum" in (one.reason or ""):
             continue
-        part, whole = (_line_of(name, facts) for name in one.evidence)
+        part, whole = (facts.line_of(name) for name in one.evidence)
         before = entries[k - 1]
         if part is None or whole is None or before is None:
             continue
@@ -230,7 +224,7 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
         before = entries[k - 1]
         start, end = reads[k - 1].span[1], reads[k].span[0]
         if one.operation in ("percent change", "difference") and len(one.evidence) == 2:
-            old, new = (_line_of(name, facts) for name in one.evidence)
+            old, new = (facts.line_of(name) for name in one.evidence)
             if old is None or new is None or old.when[0] >= new.when[0] or not any(start <= at < end for at in moves):
                 continue
             known = any(entry is old or entry is new for entry in entries)
@@ -272,7 +266,7 @@ def _net_of(text: str, sentence: Sentence, numbers, facts: Facts):
     """ "净买入43.7亿元" of what was bought and what was paid back: the line that names it is the larger one."""
     for i, one in enumerate(numbers):
         match = _NET_OF.search(sentence.contexts[i].before[-8:]) if one.operation == "difference" else None
-        lines = [_line_of(name, facts) for name in one.evidence] if match else []
+        lines = [facts.line_of(name) for name in one.evidence] if match else []
         if len(lines) != 2 or None in lines:
             continue
         named = [match[1] in line.fact.label for line in lines]
@@ -295,7 +289,7 @@ def _beside_computed(text: str, sentence: Sentence, numbers, entries, values, fa
             if k == i or one.verdict != "derived" or entry.fact.id in one.evidence:
                 continue
             for name in one.evidence:
-                line = _line_of(name, facts)
+                line = facts.line_of(name)
                 if line is None or not _alike(line, entry) or any(line is told for told in entries):
                     continue
                 named = grams(line.fact.label)
@@ -340,7 +334,7 @@ def _ends_of_change(text: str, sentence: Sentence, numbers, entries, facts: Fact
     for k, one in enumerate(numbers):
         if k == 0 or one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
             continue
-        old, new = (_line_of(name, facts) for name in one.evidence)
+        old, new = (facts.line_of(name) for name in one.evidence)
         if (
             old is None
             or new is None
@@ -380,7 +374,7 @@ def _above(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if one.operation != "percent change" or len(one.evidence) != 2:
             continue
         match = _ABOVE.match(sentence.text, one.span[1])
-        lines = [_line_of(name, facts) for name in one.evidence]
+        lines = [facts.line_of(name) for name in one.evidence]
         if match is None or None in lines or min(line.fact.value for line in lines) <= 0:
             continue
         years = {int(read.value) for read in sentence.reads[k + 1 : k + 2] if read.kind == "year"}
@@ -421,7 +415,7 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
         k = next((k for k, one in enumerate(numbers) if one.span[0] >= term.end), None)
         if better is None or k is None:
             continue
-        lines = [_line_of(name, facts) for name in numbers[k].evidence]
+        lines = [facts.line_of(name) for name in numbers[k].evidence]
         line = facts.series(lines[-1]) if lines and lines[-1] is not None else []
         if len(line) != 2 or line[0].when[0] == line[1].when[0] or min(one.fact.value for one in line) <= 0:
             continue

@@ -377,6 +377,11 @@ class Facts:
         role = fact.role if fact.role not in ("value", "previous", "utilisation") else ""
         return fact.id, said.measures, said.qualities & KINDS, fact.unit, fact.currency, role
 
+    def line_of(self, name: str) -> Entry | None:
+        """The one value of an id; None where it has none, or several."""
+        found = [one for one in self.by_id.get(name, ()) if one.fact.role == "value"]
+        return found[0] if len(found) == 1 else None
+
     def numbered_of(self, entry: Entry) -> list[tuple[str, float]]:
         """The words of a label with the numbers behind them that name: Scope 1."""
         found = NUMBERED.findall(lower(normalise(entry.fact.label)))

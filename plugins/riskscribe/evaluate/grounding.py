@@ -754,7 +754,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     if computed is not None and not computed.fault:
         reason = computed.reason
         if lenient and near.cited is None:
-            reason += " (lenient: no evidence is cited)"
+            reason += _LENIENT
         return Number(
             **found, verdict="derived", evidence=computed.evidence, operation=computed.operation, reason=reason
         )
@@ -947,6 +947,9 @@ def _restate(own: list[Number], sentence: Sentence) -> None:
                 break
 
 
+_LENIENT = " (lenient: no evidence is cited)"
+
+
 def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
     """What is told of a result told before: "both came to 290m, 34 % of spending", "the margin is up 0.3 points".
 
@@ -955,61 +958,37 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
     for i, one in enumerate(own):
         if one.fault != "not_found":
             continue
-        told = next((other for other in reversed(own[:i]) if other.verdict in ("quoted", "derived")), None)
-        if evidence := _share_together(own[:i], sentence.reads[i], sentence, facts):
-            reason = f"the share of all of {', '.join(evidence[:-1])} in {evidence[-1]}"
+        found = _from_told(own[:i], sentence.reads[i], sentence.contexts[i], sentence, facts)
+        if found is not None:
+            operation, evidence, reason = found
             if sentence.ids is None:
-                reason += " (lenient: no evidence is cited)"
-            found = {
-                "verdict": "derived",
-                "operation": "percent",
-                "evidence": evidence,
-                "reason": reason,
-                "fault": None,
-            }
-            own[i] = one.model_copy(update=found)
-            continue
-        if (
-            told is not None
-            and told.operation is None
-            and (line := _sum_with(told, sentence.reads[i], sentence, facts))
-        ):
-            reason = f"sum of {told.evidence[0]} and {line}"
-            if sentence.ids is None:
-                reason += " (lenient: no evidence is cited)"
-            evidence = [*told.evidence, line]
-            found = {"verdict": "derived", "operation": "sum", "evidence": evidence, "reason": reason, "fault": None}
-            own[i] = one.model_copy(update=found)
-            continue
-        if told is None or told.operation not in ("sum", "difference", "percent", "ratio", "average", "product"):
-            continue
-        read, near = sentence.reads[i], sentence.contexts[i]
-        lines = [[entry for entry in facts.by_id[name] if entry.fact.role == "value"] for name in told.evidence]
-        if not all(len(some) == 1 for some in lines):
-            continue
-        first = [some[0] for some in lines]
-        evidence = (
-            _apart_from(told, first, read, near, sentence, facts)
-            or _change_of(told, first, read, near, facts)
-            or (
-                []
-                if near.moves_by or (sentence.ids is not None and told.operation != "product")
-                else _share_of(told, first, read, sentence, facts)
-            )
-        )
-        if evidence:
-            operation = "percent" if read.unit == "percent" else "difference"
-            reason = f"of what is told before it, by {', '.join(evidence)}"
-            if sentence.ids is None:
-                reason += " (lenient: no evidence is cited)"
-            found = {
-                "verdict": "derived",
-                "operation": operation,
-                "evidence": evidence,
-                "reason": reason,
-                "fault": None,
-            }
-            own[i] = one.model_copy(update=found)
+                reason += _LENIENT
+            derived = {"verdict": "derived", "operation": operation, "evidence": evidence, "reason": reason}
+            own[i] = one.model_copy(update={**derived, "fault": None})
+
+
+def _from_told(
+    before: list[Number], read: Read, near: Context, sentence: Sentence, facts: Facts
+) -> tuple[str, list[str], str] | None:
+    """The operation, the ids and the reason by which a number follows from those told before it."""
+    if evidence := _share_together(before, read, sentence, facts):
+        return "percent", evidence, f"the share of all of {', '.join(evidence[:-1])} in {evidence[-1]}"
+    told = next((other for other in reversed(before) if other.verdict in ("quoted", "derived")), None)
+    if told is None:
+        return None
+    if told.operation is None:
+        line = _sum_with(told, read, sentence, facts)
+        return ("sum", [*told.evidence, line], f"sum of {told.evidence[0]} and {line}") if line else None
+    if told.operation not in ("sum", "difference", "percent", "ratio", "average", "product"):
+        return None
+    lines = [facts.line_of(name) for name in told.evidence]
+    if None in lines:
+        return None
+    evidence = _apart_from(told, lines, read, near, sentence, facts) or _change_of(told, lines, read, near, facts)
+    if not evidence and not near.moves_by and (sentence.ids is None or told.operation == "product"):
+        evidence = _share_of(told, lines, read, sentence, facts)
+    operation = "percent" if read.unit == "percent" else "difference"
+    return (operation, evidence, f"of what is told before it, by {', '.join(evidence)}") if evidence else None
 
 
 _WITH = re.compile("(?:与|和|加上?|连同|叠加)[^,，;；。0-9]{2,16}(?:合计|共计?|之和|相加|加总)(?:为|达|是|约)*$")
