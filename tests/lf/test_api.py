@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from riskscribe.cli import main
 from riskscribe.errors import InputError
-from riskscribe.lf.api import Penalties
+from riskscribe.lf.api import RETRY_SECONDS, Penalties, Places
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "k" * 24
@@ -224,6 +224,32 @@ def test_a_full_queue_is_a_429(server, client, monkeypatch):
         found = list(pool.map(one, range(8)))
     assert set(found) == {"length", 429} and found.count("length") >= 3, found
     assert ask(client, max_tokens=2).choices[0].finish_reason == "length"
+
+
+def test_who_was_turned_away_is_served_before_who_was_just_answered():
+    places, served = Places(6), dict.fromkeys("abcdefgh", 0)
+    queue = [one for one in served if places.take(one, 0.0)]
+    assert queue == list("abcdef")
+    for second in range(1, 81):
+        places.leave()
+        done = queue.pop(0)
+        served[done] += 1
+        # the one just answered is always the quickest to ask again
+        for one in [done, *(one for one in served if one != done and one not in queue)]:
+            if places.take(one, float(second)):
+                queue.append(one)
+    assert max(served.values()) - min(served.values()) <= 1, served
+
+
+def test_a_place_is_not_kept_for_who_never_comes_back():
+    places = Places(2)
+    assert [places.take(one, 0.0) for one in "abcd"] == [True, True, False, False]
+    places.leave()
+    assert not places.take("a", 1.0), "c waits longer"
+    assert places.take("a", 1.1 + 2 * RETRY_SECONDS), "c and d are gone"
+    places.leave()
+    places.leave()
+    assert not places.open and places.take("x", 0.0), "an idle server turns nobody away"
 
 
 def slow(engine, monkeypatch) -> list[float]:

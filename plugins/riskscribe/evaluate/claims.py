@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from riskscribe.evaluate.context import Sentence
 from riskscribe.evaluate.facts import Entry, Facts
-from riskscribe.evaluate.infer import grams
+from riskscribe.evaluate.infer import TIMES, grams
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
 from riskscribe.evaluate.prose import Term, lower
 
@@ -281,10 +281,10 @@ def _beside_computed(text: str, sentence: Sentence, numbers, entries, values, fa
     """A value where the words name the line that a computed number rests on: "回款43.5亿元，回款率90.8%"."""
     for i in values:
         entry, near = entries[i], sentence.contexts[i]
-        said = grams(sentence.text[near.gap : near.span[0]])
+        said = {one for one in grams(sentence.text[near.gap : near.span[0]]) if TIMES.isdisjoint(one.split())}
         if not said:
             continue
-        own = grams(entry.fact.label)
+        own, behind = grams(entry.fact.label), grams(near.tail)
         for k, one in enumerate(numbers):
             if k == i or one.verdict != "derived" or entry.fact.id in one.evidence:
                 continue
@@ -293,7 +293,7 @@ def _beside_computed(text: str, sentence: Sentence, numbers, entries, values, fa
                 if line is None or not _alike(line, entry) or any(line is told for told in entries):
                     continue
                 named = grams(line.fact.label)
-                if (named - own) & said and not (own - named) & said:
+                if (named - own) & said and not (own - named) & (said | behind):
                     reason = f"the sentence speaks of {line.fact}, not of {entry.fact}"
                     yield _claim(text, near.span, "part", False, [entry, line], reason), [i]
 
@@ -811,9 +811,14 @@ def _peers(entry: Entry, facts: Facts) -> list[Entry]:
         if one.meaning.measures == said.measures and one.fact.unit == fact.unit and one.fact.currency == fact.currency
         and one.meaning.years == said.years and one.meaning.quarters == said.quarters
         and one.meaning.previous == said.previous and one.meaning.qualities == said.qualities
-        and one.names and "total" not in one.names
+        and one.names and "total" not in one.names and _is_of_which(one) == _is_of_which(entry)
         and (one is entry or not entry.names < one.names)  # potential future exposure is no current one
     ]  # fmt: skip
+
+
+def _is_of_which(entry: Entry) -> bool:
+    """Whether a line is by its label a part of one before it, which is then no peer of it."""
+    return entry.fact.label.lower().startswith(("of which", "其中"))
 
 
 def _parts(text, sentence: Sentence, terms, entries, values):

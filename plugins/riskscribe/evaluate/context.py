@@ -330,7 +330,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
             horizons[i] = one.value * DURATIONS[one.unit]
         if one.kind:
             timed = True
-        elif _is_value(one):
+        elif _is_value(one) and text[end : end + 1] != "+":  # 30+ days
             values.append(i)
     bounds = _bounds(text, clause, reads, values)
     contexts: list[Context] = []
@@ -341,9 +341,16 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
     phrases = [one for one in facts.phrases if one in low]
     all_qualities = frozenset([one.name for one in terms if one.tag == "qualities"])
     starts = [one.start for one in terms]
+    outside: Context | None = None
+    brackets = "(" in low or "（" in low
     for i, read in enumerate(reads):
         near = Context()
         start, end = near.span = read.span
+        if brackets:  # "152% (Q1: 147%) and": what stands behind the brackets goes on from before them
+            if _is_aside(text, clause.start, start):
+                outside = outside or before
+            elif outside is not None:
+                before, outside = outside, None
         near.text, near.words, near.reads = text, words, reads
         near.clause = clause.start, clause.end
         near._said = near._earlier = None
@@ -424,6 +431,12 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
         if _is_value(read) and i not in confidences:
             before = near
     return contexts
+
+
+def _is_aside(text: str, first: int, start: int) -> bool:
+    """Whether a place stands inside brackets."""
+    opened = max(text.rfind("(", first, start), text.rfind("（", first, start))
+    return opened > max(text.rfind(")", first, start), text.rfind("）", first, start))
 
 
 def _neighbours(i: int, reads: list[Read], first: int, last: int) -> list[int]:

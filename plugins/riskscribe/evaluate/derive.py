@@ -209,6 +209,8 @@ def _candidates(
 ) -> Iterator[Derived]:  # fmt: skip
     unit = read.unit
     if unit == "percent":
+        if not read.sign and _REST.search(f"{near.lead}#{near.tail}"):
+            yield from _complements(read, near, pool, ids)
         if "sum" in tags and read.sign >= 0:
             yield from _percent_sums(read, near, pool, ids)
         if tags & _MOVES and not (facts.of_case and _LEVEL.search(near.lead)):
@@ -334,6 +336,8 @@ def _changes(
                 continue
             rising = change > 0
             direction = direction_of(tags, near, last.fact.label)
+            if ordered and not facts.of_case and _compares_earlier(near, earlier, later):
+                rising = not rising
             losses = before < 0 and after < 0
             told = [*_RESULTS.finditer(near.before)] if losses else ()
             # they widen and narrow by their size
@@ -351,6 +355,16 @@ def _changes(
                 yield Derived(what, evidence, told)
             else:
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
+
+
+def _compares_earlier(near: Context, earlier: Entry, later: Entry) -> bool:
+    """Whether the earlier value is what is higher or lower: "Deliveries in Q4, at 78,915, had been 17,675 higher"."""
+    before = [one for one in near.reads if one.span < near.span and not one.kind and not one.ignored]
+    return (
+        bool(before and _ADJECTIVE.match(near.after))
+        and before[-1].states(earlier.size)
+        and not before[-1].states(later.size)
+    )
 
 
 _WIDTH = re.compile(r"\b(?:narrow|widen)(?:s|ed|ing)\b", re.IGNORECASE)
@@ -384,11 +398,19 @@ _RESULTS = re.compile(
     r"(?P<loss>亏损|损失|赤字|逆差|\b(?:loss(?:es)?|deficits?)\b)|利润|收益|结余|\b(?:profit|income|result)s?\b",
     re.IGNORECASE,
 )
+# "a €31m lower contribution", "17,675 higher"
+_ADJECTIVE = re.compile(
+    r"\s?(?:(?P<down>lower|tighter|narrower|fewer|weaker|softer|cheaper|smaller|shorter|slower|lighter)"
+    r"|(?P<up>higher|wider|stronger|larger|greater|longer|faster|heavier|dearer))\b(?!\s(?:single|double))",
+    re.IGNORECASE,
+)
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
 def direction_of(tags, near: Context, label: str = "") -> str | None:
     """Up or down as the words nearest to the number say; not the growth of a line that is one by its label."""
+    if match := _ADJECTIVE.match(near.after):
+        return match.lastgroup
     names = label.lower()
     for one in [*reversed(near.left), *near.right]:
         if names and near.text[one.start : one.end].lower() == "growth" and "growth" in names:
@@ -578,7 +600,11 @@ def _gaps(
         if not facts.of_case and min(one.size, two.size) <= read.half:
             continue  # the other one itself
         direction = None if _IS_LEVEL.search(near.lead) else direction_of((), near)
-        if read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
+        if read.sign < 0 and DIFFERENCE_IS.search(near.lead):
+            first, last = (two, one) if _named_after(one, two, sentence) else (one, two)
+            if _told(first) >= _told(last) or not _named_after(last, first, sentence):
+                continue
+        elif read.sign < 0 and (direction or not _is_negative(one, two, wanted)):
             continue
         if not same_time(one, two) and not _same_line(one, two, facts):
             continue
@@ -623,6 +649,7 @@ def _gaps(
         yield Derived("difference", [one.fact.id, two.fact.id], what)
 
 
+DIFFERENCE_IS = re.compile("之?差(?:额|距)?[为是]$")  # of the first less the second: it may be below zero
 _HARD = re.compile(r"\bhard\b|硬限", re.IGNORECASE)
 _SOFT = re.compile(r"\bsoft\b|软限", re.IGNORECASE)
 
@@ -666,6 +693,22 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
         )  # fmt: skip
         found.setdefault(key, []).append(one)
     return [group for group in found.values() if len({one.fact.id for one in group}) > 1]
+
+
+_REST = re.compile(
+    r"\b(?:rest|remain\w*|balance|open|vacant|empty|idle|others?"
+    r"|un(?:hedged|drawn|used|let|sold|covered|funded|insured|secured|collaterali[sz]ed))\b"
+    r"|其余|余下|剩余|其他|其它|另有|未|空置",
+    re.IGNORECASE,
+)
+
+
+def _complements(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[Derived]:
+    """What a share leaves of 100 %: "78 % has been hedged, so that 22 % remains open"."""
+    for one in pool:
+        part = one.fact.unit == "percent" and one.fact.role == "value" and 0 < one.fact.value < 100
+        if part and (ids is not None or near.tells(one)) and read.states(100.0 - one.fact.value):
+            yield Derived("difference", [one.fact.id], f"100 % less {one.fact}")
 
 
 def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[Derived]:

@@ -324,7 +324,7 @@ class Facts:
         self.of_case = of_case
         self.entries = [entry_of(order, one, of_case) for order, one in enumerate(facts)]
         if not of_case:
-            self.entries = _joined(self.entries)
+            self.entries = _round_new_year(_joined(self.entries))
         self.by_id: dict[str, list[Entry]] = {}
         self.rivals: dict[tuple, set[frozenset[str]]] = {}  # by kind
         self.everywhere = [one for one in self.entries if one.fact.everywhere]
@@ -456,6 +456,22 @@ def _joined(entries: list[Entry]) -> list[Entry]:
                 names = frozenset(near[0][1])
                 joined[one.order] = one._replace(names=names, meaning=one.meaning._replace(names=names))
     return joined
+
+
+def _round_new_year(entries: list[Entry]) -> list[Entry]:
+    """Entries of which, where no label has a year, "31 December" beside "31 March" is of the year before."""
+    months = {int(day) // 100 for one in entries for day in one.meaning.dates if day < 10000}
+    quarters = {name for one in entries for name in one.meaning.quarters}
+    if any(one.meaning.years for one in entries) or not (
+        (months and max(months) - min(months) > 6) or quarters == {"Q1", "Q4"}
+    ):
+        return entries
+    turned = []
+    for one in entries:
+        (year, name, day, now), fact_id = one.when
+        late = (name == "Q4" and "Q1" in quarters) or (day and int(day) // 100 > min(months) + 6)
+        turned.append(one._replace(when=((year - 1, name, day, now), fact_id)) if late else one)
+    return turned
 
 
 def kind_of(entry: Entry) -> tuple:

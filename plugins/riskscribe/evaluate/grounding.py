@@ -17,7 +17,7 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
-from riskscribe.evaluate.derive import YESTERDAY, derive, direction_of, same_time
+from riskscribe.evaluate.derive import DIFFERENCE_IS, YESTERDAY, derive, direction_of, same_time
 from riskscribe.evaluate.facts import (
     INSTRUMENT,
     KINDS,
@@ -321,11 +321,18 @@ def _unit_fits(read: Read, entry: Entry) -> bool:
     return unit is None and written != "percent" and not (written == "ratio" and entry.fact.role == "text")
 
 
+_PRICE = re.compile(
+    r"\b(?:premium|pric\w+|risk-adjusted|freight|charter|rental|renewal|tariff)|费率|运价|租金|单价", re.IGNORECASE
+)
+
+
 def _is_points(entry: Entry) -> bool:
     """Whether a percentage is a change of a rate, which is told in percentage points."""
     said = entry.meaning
     if entry.fact.unit == "points":
         return True
+    if _PRICE.search(entry.fact.label):
+        return False
     return "change" in said.qualities and ("rate" in said.qualities or bool(said.measures & _RATES))
 
 
@@ -365,7 +372,7 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
         return True
     if read.unit == "percent" and not facts.of_case and _moved_by(near) == "up":
         return True
-    if near.says(_LOSS):
+    if near.says(_LOSS) or (not facts.of_case and _falls(near)):
         return False
     return facts.of_case or (_may_be_positive(entry, facts) and not _by_unknown_word(entry, near))
 
@@ -411,10 +418,15 @@ _SIZE_OF = re.compile(
 )
 
 
-def _falls_by(near: Context) -> bool:
-    """Whether a Chinese word right before a number says that it is a fall: "下降-8.6%" says the minus twice."""
+def _falls(near: Context) -> bool:
+    """Whether a word right before a number says that it is a fall: "softened by 3.4%"."""
     last = next((one for one in reversed(near.left) if one.tag in ("up", "down")), None)
-    return near.moves_by and last is not None and last.tag == "down" and near.text[last.start] >= "一"
+    return near.moves_by and last is not None and last.tag == "down"
+
+
+def _falls_by(near: Context) -> bool:
+    """The same of a Chinese word: "下降-8.6%" says the minus twice."""
+    return _falls(near) and any(one.tag == "down" and near.text[one.start] >= "一" for one in near.left[-1:])
 
 
 def _moves(near: Context) -> bool:
@@ -691,7 +703,12 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         return Number(**found, verdict="ignored", reason=read.ignored)
     if read.kind:
         return _judge_time(read, found, near, facts)
-    if read.unit is None and not facts.of_case and facts.numbered and _is_name(read, near, facts):
+    if (
+        not facts.of_case
+        and (facts.numbered or near.after.startswith("+"))
+        and read.unit is None
+        and _is_name(read, near, facts)
+    ):
         return Number(**found, verdict="ignored", reason="part of a name")
     if not facts.of_case and _EACH.search(near.before) and math.log10(abs(read.value) or 2.0).is_integer():
         return Number(**found, verdict="ignored", reason="what a ratio is told of")
@@ -742,7 +759,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
     across = any(one.kind in told_wrong and one.rank == 0 for one in faults)
     elsewhere = facts.of_case and any(one.kind == "wrong_evidence" for one in faults)
     if not facts.of_case and (
-        (read.sign < 0 and _SIZE_OF.search(near.before[-12:])) or (_PLANNED.search(near.lead) and not facts.planned)
+        (read.sign < 0 and _SIZE_OF.search(near.before[-12:]) and not DIFFERENCE_IS.search(near.before[-5:]))
+        or (_PLANNED.search(near.lead) and not facts.planned)
     ):
         across = True
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
@@ -775,7 +793,9 @@ _NAMED = re.compile(r"\b([a-z]{3,})\s(?:[0-9]{1,3}(?:,\s?|\s?[-/&]\s?|,?\s(?:and
 
 
 def _is_name(read: Read, near: Context, facts: Facts) -> bool:
-    """Whether a number stands behind the word that it stands behind in a label: Terminals 1 and 2."""
+    """Whether a number stands as it does in a label: Terminals 1 and 2, 30+ days."""
+    if near.after.startswith("+"):
+        return any(f"{near.text[slice(*near.span)]}+" in one.fact.label for one in facts.entries)
     match = _NAMED.search(near.before[-40:])
     return bool(match) and (singular_name(match[1].lower()), read.value) in facts.numbered
 
@@ -958,13 +978,36 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
     for i, one in enumerate(own):
         if one.fault != "not_found":
             continue
-        found = _from_told(own[:i], sentence.reads[i], sentence.contexts[i], sentence, facts)
+        found = _adds_up(i, own, sentence) or _from_told(
+            own[:i], sentence.reads[i], sentence.contexts[i], sentence, facts
+        )
         if found is not None:
             operation, evidence, reason = found
             if sentence.ids is None:
                 reason += _LENIENT
             derived = {"verdict": "derived", "operation": operation, "evidence": evidence, "reason": reason}
             own[i] = one.model_copy(update={**derived, "fault": None})
+
+
+def _adds_up(i: int, own: list[Number], sentence: Sentence) -> tuple[str, list[str], str] | None:
+    """A number that the computed amounts of its clause add up to: rises of 256m and 152m less a fall of 37m."""
+    read = sentence.reads[i]
+    parts, total, slack = [], 0.0, read.half
+    for other, more, near in zip(own, sentence.reads, sentence.contexts, strict=True):
+        if more is read or more.unit != read.unit or other.verdict == "ignored":
+            continue
+        if other.verdict != "derived" or more.bound or more.currencies != read.currencies:
+            return None
+        parts.append(other)
+        total += -abs(more.value) if {one.tag for one in near.left} & {"down", "loss"} else abs(more.value)
+        slack += more.half
+    amount = read.unit is None or read.unit in MONEY
+    if not amount or read.sign or not 2 <= len(parts) <= 5 or slack > 0.01 * abs(read.value):
+        return None
+    if abs(abs(total) - abs(read.value)) > slack:
+        return None
+    evidence = list(dict.fromkeys(name for one in parts for name in one.evidence))
+    return "sum", evidence, f"what {', '.join(one.text for one in parts)} add up to"
 
 
 def _from_told(
@@ -1116,8 +1159,11 @@ def _changed(told: Number, earlier: list[Entry], lines: list[Entry], read: Read,
     elif told.operation in ("sum", "difference"):
         then, now = (sum(some) if told.operation == "sum" else abs(some[0] - some[-1]) for some in pairs)
         change = 100.0 * (now - then) / abs(then) if read.unit == "percent" and then else now - then
-        if read.unit in ("points", "bp", "ratio"):
+        rates = all(one.fact.unit in ("percent", "bp") for one in lines)
+        if read.unit == "ratio" or (read.unit in ("points", "bp")) != rates:
             return False
+        if read.unit == "bp" and lines[0].fact.unit == "percent":
+            change *= 100.0
     else:
         return False
     direction = direction_of((), near)

@@ -23,6 +23,7 @@ from riskscribe.evaluate.prose import lexicon, lower, read_words
 # hits by accident that may be expected among the operations named as well
 _ACCIDENTS = 1.0
 _OF_NAMED, _NAMED = 0.1, 0.5  # the same of three lines that a clause names, and how well it must name them
+_ALIKE = 2  # lines named as well as each other
 _FEW = 6  # operations of two lines, each named apart from the other
 _MOST = 120  # operands
 _LONG = 24  # characters of a name that may be told for short
@@ -75,6 +76,7 @@ def stem(word: str) -> str:
 
 
 _TIMES = frozenset(map(stem, "yesterday today prior previous last latest current daily monthly quarterly".split()))  # noqa: SIM905
+TIMES = _TIMES | frozenset(map(stem, "day week month quarter year half ago earlier".split()))  # noqa: SIM905
 
 
 @lru_cache(maxsize=4096)
@@ -516,7 +518,7 @@ def infer(
                 whole = (grid.grams[j] - grid.grams[i]) & said
                 part = (grid.grams[i] - grid.grams[j]) & said
                 both = part and (whole or any(more.states(first.size + last.size) for more in sentence.reads))
-                whole = whole or TOTAL.search(last.fact.label) or (near.tells(first) and _is_largest(last, grid))
+                whole = whole or TOTAL.search(last.fact.label) or (near.tells(first) and _is_whole(last, first, grid))
                 if not (both if one.name == _PART else whole):
                     continue  # a share of a total that is no line
             if one.name == "average" and not one.hinted:
@@ -556,31 +558,59 @@ def infer(
     return best and best[1]
 
 
-def _is_largest(line: Entry, grid: Grid) -> bool:
-    """Whether a line is the largest of its unit and time: what the others may be parts of."""
+def _is_whole(line: Entry, part: Entry, grid: Grid) -> bool:
+    """Whether a line is the largest of its unit and time, or the sum of a run of the others, a part among them."""
     kind = _kind(line)
-    return all(one.size <= line.size for one in grid.entries if _kind(one) == kind and same_time(one, line))
+    others = [one for one in grid.entries if _kind(one) == kind and same_time(one, line) and one is not line]
+    if all(one.size <= line.size for one in others):
+        return True
+    slack = 0.002 * line.size
+    for first in range(len(others)):
+        total = 0.0
+        for last in range(first, len(others)):
+            total += others[last].fact.value
+            if last > first and abs(total - line.fact.value) <= slack:
+                return part in others[first : last + 1]
+    return False
 
 
 def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
     """What three lines give that a clause without ids names or tells better than all others."""
+    if read.sign < 0:
+        return None
     scores, said = _scores(near, facts, sentence, grid)
     kinds: dict[int, list[int]] = {}
+    told: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
         if scores[i] > _NAMED:
-            kinds.setdefault(_kind(grid.entries[i]), []).append(i)
+            order = kinds.setdefault(_kind(grid.entries[i]), [])
+            if not any(grid.line[i, j] for j in order):  # an earlier value of one named better
+                order.append(i)
+            if near.tells(grid.entries[i]):
+                told.append(i)
+    if found := _of_several(read, [grid.entries[i] for i in told], _OF_NAMED):
+        return found
+    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    rest = bool(_REST.search(clause) or _LEFT_OUT.search(clause))
     for order in kinds.values():
         for count in (3, 4):
-            if len(order) < count or (len(order) > count and scores[order[count]] == scores[order[count - 1]]):
+            if len(order) < count:
                 continue
-            lines = [grid.entries[i] for i in order[:count]]
-            # each of them named apart from the others, or told
-            some = [grid.grams[i] & said for i in order[:count]]
-            apart = (own.difference(*(other for other in some if other is not own)) for own in some)
-            if all(one or near.tells(line) for one, line in zip(apart, lines, strict=True)) and (
-                found := _of_several(read, lines, _OF_NAMED)
-            ):
-                return found
+            level = scores[order[count - 1]]
+            sure = [i for i in order[:count] if scores[i] > level]
+            alike = [i for i in order if scores[i] == level]
+            if len(alike) > count - len(sure) and (len(sure) + 1 < count or len(alike) > _ALIKE):
+                continue
+            # of several named as well, each may be the last one
+            for last in alike if len(sure) + 1 == count else [None]:
+                chosen = order[:count] if last is None else [*sure, last]
+                lines = [grid.entries[i] for i in chosen]
+                # each of them named apart from the others, or told; but for what the others are taken off
+                some = [grid.grams[i] & said for i in chosen]
+                apart = [own.difference(*(other for other in some if other is not own)) for own in some]
+                vague = sum(not one and not near.tells(line) for one, line in zip(apart, lines, strict=True))
+                if vague <= rest and (found := _of_several(read, lines, _OF_NAMED)):
+                    return found
     return None
 
 
@@ -628,6 +658,11 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
         yield times * sum(values) / count
         if count == 3:
             yield from (times * (sum(values) - 3 * one) / 2 for one in values)  # the middle of two less the third
+    if count == 3 and (unit is None or unit in MONEY):
+        for i, one in enumerate(values):  # a weight times the gap of two prices
+            (a, x), (b, y) = ((values[j], kinds[j]) for j in range(3) if j != i)
+            if x == y != kinds[i]:
+                yield one * (a - b) / (100.0 if x == -1 else 1.0)
     if rates or unit not in ("percent", "points", "bp", "ratio"):
         return
     scale = {"ratio": 1.0, "bp": 1e4}.get(unit, 100.0)

@@ -32,6 +32,7 @@ from riskscribe.prompt import case_id_in
 BODY_LIMIT = 1 << 20
 # read and thrown away of a body too large, so that the client hears the answer and not a reset
 DRAIN_LIMIT = 32 << 20
+RETRY_SECONDS = 5
 BODY_SECONDS = 30
 QUEUE = 16
 GUIDES = 64
@@ -393,12 +394,43 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+class Places:
+    """The places of a bounded queue. A client that was turned away goes before those that came after it.
+
+    Without that memory one that has just been answered asks again at once and takes every place that comes free from
+    one that waits before it tries again. A client is its connection; at most as many are remembered as there are
+    places, each until it has not come back for twice the time it was told to wait.
+    """
+
+    def __init__(self, limit: int):
+        self.limit, self.open = limit, 0
+        self._turned_away: dict[Any, float] = {}  # client -> when it came last; the one that waits longest first
+
+    def take(self, client: Any, now: float) -> bool:
+        """Whether `client` gets a place at `now` (seconds); whoever does calls `leave`."""
+        away = self._turned_away = {
+            one: came for one, came in self._turned_away.items() if now - came <= 2 * RETRY_SECONDS
+        }
+        ahead = list(away).index(client) if client in away else len(away)
+        if self.open and self.open + ahead >= self.limit:
+            if client in away or len(away) < self.limit:
+                away[client] = now
+            return False
+        away.pop(client, None)
+        self.open += 1
+        return True
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self.open -= 1
+
+
 class Gate:
     """ASGI middleware: key, body limit, bounded queue, disconnects, request id, log line, /metrics."""
 
     def __init__(self, app, key: str, limit: int):
-        self.app, self.key, self.limit = app, key.encode(), limit
-        self.open, self.metrics = 0, Metrics()
+        self.app, self.key = app, key.encode()
+        self.places, self.metrics = Places(limit), Metrics()
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -446,8 +478,9 @@ class Gate:
         if len(body) > BODY_LIMIT:
             return await _refuse(send, 413, f"the body is larger than {BODY_LIMIT} bytes")
         works = scope["method"] == "POST"
-        if works and self.open >= self.limit:
-            return await _refuse(send, 429, f"{self.limit} requests are waiting; try again", (b"retry-after", b"5"))
+        if works and not self.places.take(scope["client"], time.monotonic()):
+            again = (b"retry-after", str(RETRY_SECONDS).encode())
+            return await _refuse(send, 429, f"{self.places.limit} requests are waiting; try again", again)
         gone, rest = asyncio.Event(), [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay():
@@ -467,14 +500,14 @@ class Gate:
         done = False
         watcher = asyncio.create_task(watch())
         token = REQUEST.set(served)
-        self.open += works
-        self.metrics.open.set(self.open)
+        self.metrics.open.set(self.places.open)
         try:
             await self.app(scope, replay, send)
         finally:
             done = True
-            self.open -= works
-            self.metrics.open.set(self.open)
+            if works:
+                self.places.leave()
+            self.metrics.open.set(self.places.open)
             REQUEST.reset(token)
             watcher.cancel()
 
