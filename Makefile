@@ -12,6 +12,8 @@ BIN := .venv/bin
 JOB := --model $(MODEL) --profile $(PROFILE)
 UV  := 0.13.9
 export HF_HUB_OFFLINE := 1
+# a run is many processes: where compiled modules are not kept, as in most Python images, each starts ten seconds later
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup data baseline train eval export serve board demo all test test-slow test-lf quality bench bench-grounding clean
 .DEFAULT_GOAL := help

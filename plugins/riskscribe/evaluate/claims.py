@@ -36,7 +36,7 @@ class Claim(BaseModel):
 
 
 _BEYOND = re.compile(
-    r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than"
+    r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than(?! that\b)"
     r"|larger than|top(?:s|ped)"
     r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢|快于|好于|强于|长于|宽于|优于",
     re.IGNORECASE,

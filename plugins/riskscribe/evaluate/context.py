@@ -465,8 +465,11 @@ def _is_weak(text: str, term: Term) -> bool:
 def _is_told_of(text: str, term: Term, start: int) -> bool:
     """Whether "last year" is when the number was, not what it is compared with."""
     head = text[max(0, term.start - 28) : term.start]
-    if not _BASE.search(head):
+    base = _BASE.search(head)
+    if not base:
         return True
+    if base[0].lower().startswith("than") and text[term.end : term.end + 1] in ",，":
+        return False  # "leaner than a year before, at £634 million"
     return term.end <= start and bool(_THEN.fullmatch(text, term.end, start))
 
 

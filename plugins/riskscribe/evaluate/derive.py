@@ -181,9 +181,14 @@ def same_time(one: Entry, two: Entry) -> bool:
         return False
     if a.quarters and b.quarters and not a.quarters & b.quarters:
         return False
-    if a.dates and b.dates and not a.dates & b.dates:
+    if a.dates and b.dates and not any(_same_day(x, y) for x in a.dates for y in b.dates):
         return False
     return a.previous == b.previous and (one.fact.role == "previous") == (two.fact.role == "previous")
+
+
+def _same_day(one: float, two: float) -> bool:
+    """Whether two dates yyyymmdd are one, or one of them is the other's month, yyyymm00."""
+    return one == two or (one // 100 == two // 100 and 0 in (one % 100, two % 100))
 
 
 def _same_line(one: Entry, two: Entry, facts: Facts) -> bool:
@@ -550,6 +555,19 @@ def _place(entry: Entry, other: Entry, sentence: Sentence) -> int | None:
     return min((one.start for one in sentence.terms if one.tag == "measures" and one.name in measures), default=None)
 
 
+def is_told_first(first: Entry, last: Entry, near: Context, clause: str) -> bool:
+    """Whether the number before tells the first of two lines: "earnings of 9.8p are 1.07 times the dividend"."""
+    before = [one for one in near.reads if one.span < near.span and not one.kind and not one.ignored]
+    own = bool(before) and before[-1].states(first.size) and not before[-1].states(last.size)
+    return own and not _COVERS.search(clause)
+
+
+def _place_in(text: str, entry: Entry, other: Entry) -> bool:
+    """Whether a text has a name that tells an entry from another one."""
+    low = lower(text)
+    return any(name.removesuffix("y") in low for name in entry.names - other.names)
+
+
 def _named_after(one: Entry, two: Entry, sentence: Sentence) -> bool:
     """Whether a clause names `two` before `one`."""
     first, second = _place(one, two, sentence), _place(two, one, sentence)
@@ -566,7 +584,12 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
             continue
         if not _comparable(one, two) or (one.fact.unit == "percent" and ids is None):
             continue
-        if _named_after(one, two, sentence):
+        clause = sentence.text[sentence.clause.start : sentence.clause.end]
+        if (
+            _named_after(one, two, sentence)
+            and not is_told_first(one, two, near, clause)
+            and not _place_in(near.tail, two, one)
+        ):
             continue
         line = _same_line(one, two, facts)
         if line and one.when[0] < two.when[0]:
@@ -724,6 +747,27 @@ def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator
         yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
 
 
+_EACH_OF = re.compile(
+    r"\b(?:standalone|individual|separate|components?|(?:risk )?factors?)\b|各|逐项|单项", re.IGNORECASE
+)
+
+
+def _runs(entries: list[Entry]) -> list[list[Entry]]:
+    """Three or more lines of a table below each other of one measure, unit and time, each with a name of its own."""
+    found: list[list[Entry]] = []
+    for first in range(len(entries)):
+        run = [entries[first]]
+        for one in entries[first + 1 :]:
+            said, own = one.meaning, run[0].meaning
+            alike = said.measures & own.measures and one.fact.unit == run[0].fact.unit and same_time(one, run[0])
+            if not alike or not one.names or said.qualities & {"limit", "average"}:
+                break
+            run.append(one)
+            if len(run) > 2:
+                found.append(list(run))
+    return found
+
+
 def _told_apart(lines: list[Entry], near: Context) -> list[Entry]:
     """Those of some lines of which the words beside a number have a name or a measure that no other of them has."""
     counts = Counter(name for one in lines for name in one.names | one.meaning.measures)
@@ -794,7 +838,7 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         if 1 < len(some) <= 4 and alike and told:
             evidence = [one.fact.id for one in some]
             yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
-        for group in _groups(facts.entries):
+        for group in [*_groups(facts.entries), *(_runs(facts.entries) if near.says(_EACH_OF) else ())]:
             total = sum(one.fact.value for one in group)
             told = read.states(abs(total)) and (not read.sign or (total < 0) == (read.sign < 0))
             if told and _fits(read, group[0]) and _speaks_of(near, group[0], facts):

@@ -40,6 +40,7 @@ from riskscribe.evaluate.infer import (
     initials,
     name_grams,
     names_another,
+    of_lines,
     says_apart,
     stem,
 )
@@ -451,7 +452,7 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     fact, said = entry.fact, entry.meaning
     if read.unit == "percent" and near.moves_by and _is_level(entry):
         return _Fault(0, f"a change of a percentage is told in points: {fact}", "wrong_unit")
-    measures = near.measures
+    measures = frozenset() if not facts.of_case and _OBJECT_OF.search(near.lead) else near.measures
     # true of none named at all; but a limit is of its measure
     loose = (
         measures <= _LOOSE or not said.measures or (said.measures <= _LOOSE and not entry.fact.id.startswith("LIM-"))
@@ -491,6 +492,13 @@ def _told_otherwise(read: Read, entry: Entry, near: Context, facts: Facts) -> _F
     if near.names and not _cites_several(near, facts) and _other_name(entry, near, facts):
         return _Fault(0, f"the sentence names {_spoken(near.names)}: {fact}", "wrong_measure")
     return None
+
+
+# what the words before the verb measure is not what it takes
+_OBJECT_OF = re.compile(
+    r"\b(?:cover|fund|financ|absorb|exceed|offset|outweigh)(?:s|es|ed|ing)?\s(?:the|its|our|their|all|all the)?\s?$",
+    re.IGNORECASE,
+)
 
 
 def _turns(into: str, other: str, near: Context) -> bool:
@@ -1019,6 +1027,10 @@ def _from_told(
     told = next((other for other in reversed(before) if other.verdict in ("quoted", "derived")), None)
     if told is None:
         return None
+    if sentence.ids is None and any(one.operation for one in before):
+        names = dict.fromkeys(name for one in before if one.verdict in ("quoted", "derived") for name in one.evidence)
+        if several := of_lines(read, list(names), facts):
+            return "sum", several, f"sums and quotients of {', '.join(several)}"
     if told.operation is None:
         line = _sum_with(told, read, sentence, facts)
         return ("sum", [*told.evidence, line], f"sum of {told.evidence[0]} and {line}") if line else None

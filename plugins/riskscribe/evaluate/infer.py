@@ -15,7 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from riskscribe.evaluate.context import Context, Sentence
-from riskscribe.evaluate.derive import Derived, direction_of, has_currency, is_operand, is_plan_of, same_time
+from riskscribe.evaluate.derive import (
+    Derived,
+    direction_of,
+    has_currency,
+    is_operand,
+    is_plan_of,
+    is_told_first,
+    same_time,
+)
 from riskscribe.evaluate.facts import KINDS, PLAIN_WORDS, Entry, Facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import lexicon, lower, read_words
@@ -47,6 +55,11 @@ _SPAN = re.compile(
     re.IGNORECASE,
 )
 _RATIO = re.compile(r"\b(?:ratio|gearing|intensity|yields?|divided by)\b|率|比", re.IGNORECASE)
+_LEVEL = re.compile(
+    r"\b(?:(?:funding|coverage|solvency|capital) (?:level|ratio|position)|cover(?:age)?|adequacy|book-to-bill)\b"
+    r"|覆盖|充足率",
+    re.IGNORECASE,
+)
 _SHARE = re.compile(r"\b(?:share of|accounts? for|makes? up)\b|占", re.IGNORECASE)
 _REST = re.compile(
     r"\b(?:rest|remain\w*|other|vacant|left|balance|non)\b|其余|余下|剩余|其他|其它|未|非|空", re.IGNORECASE
@@ -487,7 +500,9 @@ def infer(
         if np.count_nonzero(hit):
             hits.append((one, hit))
     if not hits:
-        return None if ids is not None else _of_named(read, near, facts, sentence, grid)
+        if ids is None:
+            return _of_named(read, near, facts, sentence, grid)
+        return _of_two(read, grid, *cited) if len(cited) == 2 else None
     scores, said = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
     size = abs(read.value)
@@ -542,7 +557,7 @@ def infer(
             if one.name == "percent" and size > 100.5 and not (read.bound or tags & {"times"} or plan):
                 first_at, last_at = (_place(a - b, clause) for a, b in
                                      ((grid.grams[i], grid.grams[j]), (grid.grams[j], grid.grams[i])))  # fmt: skip
-                if first_at is None or last_at is None or first_at > last_at:
+                if not _LEVEL.search(clause) and (first_at is None or last_at is None or first_at > last_at):
                     continue  # a part is no larger than its whole
             fault = _against(one, float(one.values[i, j]), first, last, (grid.grams[i], grid.grams[j]), read, near,
                              tags, clause)  # fmt: skip
@@ -555,7 +570,22 @@ def infer(
             best = score, Derived("percent" if one.name == _PART else one.name, evidence, told, fault)
     if best is None and ids is None:
         return _of_named(read, near, facts, sentence, grid)
+    if best is None and len(cited) == 2:
+        return _of_two(read, grid, *cited)
     return best and best[1]
+
+
+def _of_two(read: Read, grid: Grid, i: int, j: int) -> Derived | None:
+    """What share one of two cited amounts is of the other, whatever they count: passengers' kilometres of seats'."""
+    one, two = grid.entries[i], grid.entries[j]
+    if read.unit != "percent" or read.sign or grid.line[i, j] or grid.line[j, i] or not same_time(one, two):
+        return None
+    if "percent" in (one.fact.unit, two.fact.unit) or not (one.size and two.size):
+        return None
+    part, whole = sorted((one, two), key=lambda entry: entry.size)
+    if one.fact.currency != two.fact.currency or not read.states(100.0 * part.size / whole.size):
+        return None
+    return Derived("percent", [part.fact.id, whole.fact.id], f"percent: {part.fact} of {whole.fact}")
 
 
 def _is_whole(line: Entry, part: Entry, grid: Grid) -> bool:
@@ -612,6 +642,15 @@ def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
                 if vague <= rest and (found := _of_several(read, lines, _OF_NAMED)):
                     return found
     return None
+
+
+def of_lines(read: Read, names: list[str], facts: Facts) -> list[str]:
+    """The ids, of the three to five given, whose lines together give `read`; none where they do not."""
+    lines = [facts.line_of(name) for name in names]
+    if read.sign < 0 or None in lines:
+        return []
+    found = _of_several(read, lines, _OF_NAMED)
+    return found.evidence if found else []
 
 
 def _of_several(read: Read, lines: list[Entry], most: float) -> Derived | None:
@@ -672,6 +711,10 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
             for two in (a + b, a - b):
                 if one and two:
                     yield from (scale * two / one, scale * one / two)
+                    if unit == "percent" and read.half < 0.5:  # a margin over two costs, a return of two parts
+                        yield from (abs(scale * (two / one - 1)), abs(scale * (one / two - 1)))
+            if one and one + a + b and 2 * max(values) < sum(values):  # and none of them is the whole
+                yield scale * one / (one + a + b)
     if count == 4:
         for i in (1, 2, 3):
             a, b = values[0], values[i]
@@ -700,7 +743,12 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
         a, b = (_place(mine - other, clause) for mine, other in (named, named[::-1]))
         if a is not None and b is not None and b < a:
             return "sign"  # what covers is named first
-    if one.name == "ratio" and read.unit in ("ratio", None) and abs(value) < 1:
+    if (
+        one.name == "ratio"
+        and read.unit in ("ratio", None)
+        and abs(value) < 1
+        and not is_told_first(first, last, near, clause)
+    ):
         a, b = (_place(mine - other, clause) for mine, other in (named, named[::-1]))
         if a is not None and b is not None and b < a:
             return "sign"  # the other one is named as how many times the first
