@@ -753,7 +753,7 @@ _SOME = re.compile(
 )  # the highest of these, not of all limits
 _PART_OF = re.compile(r"component|contribut|driver|source|来源|贡献|驱动|因素|分量", re.IGNORECASE)
 _IS_SO = re.compile(r"[\s,，]*(?:为|是|is the\s|the\s)?")
-_FOLLOWED = re.compile(r"\b(?:followed by|then|next|ahead of|before)\b|其次|次之", re.IGNORECASE)
+_FOLLOWED = re.compile(r"\b(?:followed by|then|next|ahead of|before|against|versus)\b|其次|次之", re.IGNORECASE)
 
 
 def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):

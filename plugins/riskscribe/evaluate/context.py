@@ -52,7 +52,8 @@ _OF = re.compile(r"(?:'s|’s|的|\s|of|at|for|was|is|为|是|,|，|[a-z]+ing)*"
 # what caused a number says nothing of what it is
 _PART = re.compile(
     r"[,，;；]|\b(?:on (?:the back of |a )?(?:lower|higher|weaker|stronger|fewer|more|better|rising|falling)|due to"
-    r"|because|driven by|thanks to|reflecting|amid|helped by|owing to|as a result|following)\b"
+    r"|because|driven by|thanks to|reflecting|amid|helped by|owing to|as a result|following|on account of|given"
+    r"|supported by|led by|hurt by)\b"
     r"|由于|得益于|随着|主要系|受益于",
     re.IGNORECASE,
 )

@@ -403,10 +403,12 @@ _RESULTS = re.compile(
     r"(?P<loss>亏损|损失|赤字|逆差|\b(?:loss(?:es)?|deficits?)\b)|利润|收益|结余|\b(?:profit|income|result)s?\b",
     re.IGNORECASE,
 )
-# "a €31m lower contribution", "17,675 higher"
+# "a €31m lower contribution", "17,675 higher", "less than the 6.0% rise in debt"
 _ADJECTIVE = re.compile(
-    r"\s?(?:(?P<down>lower|tighter|narrower|fewer|weaker|softer|cheaper|smaller|shorter|slower|lighter)"
-    r"|(?P<up>higher|wider|stronger|larger|greater|longer|faster|heavier|dearer))\b(?!\s(?:single|double))",
+    r"\s?(?:(?P<down>lower|tighter|narrower|fewer|weaker|softer|cheaper|smaller|shorter|slower|lighter|fall"
+    r"|decline|drop|decrease|reduction|dip)"
+    r"|(?P<up>higher|wider|stronger|larger|greater|longer|faster|heavier|dearer|rise|increase"
+    r"|growth|jump))\b(?!\s(?:single|double))",
     re.IGNORECASE,
 )
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
@@ -791,11 +793,12 @@ def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids
         and not one.meaning.qualities & {"limit", "average"}
     ]  # fmt: skip
     for whole in among:
-        parts = [one for one in among if one is not whole and same_time(one, whole) and _comparable(one, whole)
+        every = [one for one in among if one is not whole and same_time(one, whole) and _comparable(one, whole)
                  and one.meaning.measures - {"equity"} == whole.meaning.measures]  # fmt: skip
-        if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
-            evidence = [one.fact.id for one in (*parts, whole)]
-            yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")
+        for parts in [every, *(run for run in _runs(facts.entries) if ids is None and whole not in run)]:
+            if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
+                evidence = [one.fact.id for one in (*parts, whole)]
+                yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")
 
 
 def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sentence: Sentence) -> Iterator[Derived]:

@@ -484,7 +484,9 @@ def infer(
         if several := _of_several(read, [grid.entries[i] for i in cited], _ACCIDENTS):
             return several
     if not grid.gives(read):
-        return None if ids is not None else _of_named(read, near, facts, sentence, grid)
+        if ids is None:
+            return _of_named(read, near, facts, sentence, grid)
+        return _of_two(read, grid, *cited) if len(cited) == 2 else None
     tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
@@ -576,16 +578,21 @@ def infer(
 
 
 def _of_two(read: Read, grid: Grid, i: int, j: int) -> Derived | None:
-    """What share one of two cited amounts is of the other, whatever they count: passengers' kilometres of seats'."""
+    """What two cited amounts give whatever they count: passenger of seat kilometres, contracts a day times days."""
     one, two = grid.entries[i], grid.entries[j]
-    if read.unit != "percent" or read.sign or grid.line[i, j] or grid.line[j, i] or not same_time(one, two):
-        return None
-    if "percent" in (one.fact.unit, two.fact.unit) or not (one.size and two.size):
+    if read.sign or grid.line[i, j] or grid.line[j, i] or "percent" in (one.fact.unit, two.fact.unit):
         return None
     part, whole = sorted((one, two), key=lambda entry: entry.size)
-    if one.fact.currency != two.fact.currency or not read.states(100.0 * part.size / whole.size):
+    ids = [part.fact.id, whole.fact.id]
+    if not part.size or part.fact.currency != whole.fact.currency:
         return None
-    return Derived("percent", [part.fact.id, whole.fact.id], f"percent: {part.fact} of {whole.fact}")
+    if read.unit == "percent" and same_time(one, two) and read.states(100.0 * part.size / whole.size):
+        return Derived("percent", ids, f"percent: {part.fact} of {whole.fact}")
+    if read.unit in DURATIONS and read.states(whole.size / part.size):
+        return Derived("ratio", ids, f"ratio of {whole.fact} to {part.fact}")
+    if read.unit is None and not part.fact.currency and read.states(part.size * whole.size):
+        return Derived("product", ids, f"product of {part.fact} and {whole.fact}")
+    return None
 
 
 def _is_whole(line: Entry, part: Entry, grid: Grid) -> bool:
@@ -713,8 +720,9 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
                     yield from (scale * two / one, scale * one / two)
                     if unit == "percent" and read.half < 0.5:  # a margin over two costs, a return of two parts
                         yield from (abs(scale * (two / one - 1)), abs(scale * (one / two - 1)))
-            if one and one + a + b and 2 * max(values) < sum(values):  # and none of them is the whole
-                yield scale * one / (one + a + b)
+            together = one + a + b
+            if one and together and _are_parts(some):
+                yield scale * one / together
     if count == 4:
         for i in (1, 2, 3):
             a, b = values[0], values[i]
@@ -722,8 +730,18 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
             if alike and unit in ("percent", "ratio") and a + b and c + d:
                 yield from (scale * (a + b) / (c + d), scale * (c + d) / (a + b))
                 yield from (scale * ((a + b) / (c + d) - 1), scale * ((c + d) / (a + b) - 1))
+            if alike and unit == "percent" and a != b and c != d:  # of an increase, that of one part
+                yield from (scale * (a - b) / (c - d), scale * (c - d) / (a - b))
             if unit != "ratio" and kinds[0] == kinds[i] and all((a, b, c, d)):  # of two shares, or of two growths
                 yield from (scale * (x / y - z / w) for x, y in ((a, b), (b, a)) for z, w in ((c, d), (d, c)))
+
+
+def _are_parts(lines: tuple[Entry, ...]) -> bool:
+    """Whether some lines may be parts of one whole: of one time, each with a name, none of them the whole."""
+    sizes = [one.size for one in lines]
+    whole = abs(2 * max(sizes) - sum(sizes)) <= 0.02 * max(sizes)
+    named = all(one.names - {"total"} and not TOTAL.search(one.fact.label) for one in lines)
+    return named and not whole and all(same_time(lines[0], one) for one in lines[1:])
 
 
 _PART = "percent of the sum"
