@@ -210,7 +210,10 @@ class Context:
         """Whether a name is that of what the number's own is compared with: "ahead of the benchmark"."""
         head = lower(self.before)
         at = head.rfind(name)
-        return at >= 0 and bool(_OBJECT.search(head, max(0, at - 28), at)) and not _OF.fullmatch(head, at + len(name))
+        match = _OBJECT.search(head, max(0, at - 28), at) if at >= 0 else None
+        if match and match[0].startswith("than") and head[at + len(name) : at + len(name) + 1] == ",":
+            return True  # "longer than the benchmark, at 4.7 years"
+        return bool(match) and not _OF.fullmatch(head, at + len(name))
 
     @property
     def region_text(self) -> str:
@@ -477,6 +480,8 @@ def _is_told_of(text: str, term: Term, start: int) -> bool:
 def _is_base(text: str, time: Read, start: int) -> bool:
     """Whether a period is the one that a number is compared with: "up 27.8m from Q2 to 214.8m"."""
     at, end = time.span
+    if at > start:  # "to 96% since 2022"
+        return text[max(0, at - 6) : at].lower() == "since "
     return end <= start and bool(_BASE.search(text, max(0, at - 28), at)) and not _THEN.fullmatch(text, end, start)
 
 

@@ -564,10 +564,11 @@ def is_told_first(first: Entry, last: Entry, near: Context, clause: str) -> bool
     return own and not _COVERS.search(clause)
 
 
-def _place_in(text: str, entry: Entry, other: Entry) -> bool:
-    """Whether a text has a name that tells an entry from another one."""
-    low = lower(text)
-    return any(name.removesuffix("y") in low for name in entry.names - other.names)
+def _follows(near: Context, entry: Entry, other: Entry) -> bool:
+    """Whether the words behind a number name an entry and not another one: "8.3 times EBITDA"."""
+    low, measures = lower(near.tail), entry.meaning.measures - other.meaning.measures
+    named = any(name.removesuffix("y") in low for name in entry.names - other.names)
+    return named or any(one.tag == "measures" and one.name in measures for one in near.right)
 
 
 def _named_after(one: Entry, two: Entry, sentence: Sentence) -> bool:
@@ -590,7 +591,7 @@ def _multiples(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, 
         if (
             _named_after(one, two, sentence)
             and not is_told_first(one, two, near, clause)
-            and not _place_in(near.tail, two, one)
+            and not _follows(near, two, one)
         ):
             continue
         line = _same_line(one, two, facts)

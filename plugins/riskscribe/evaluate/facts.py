@@ -117,10 +117,13 @@ _SCALE_OR_MONEY = re.compile(
 )
 
 
+_CODE = re.compile(r"^[A-Z]{3}\s(?=[a-z]+$)")  # VLC bn: a currency that nobody listed
+
+
 @lru_cache(maxsize=512)
 def _first_unit(unit: str) -> Read | None:
     """The unit of "USD per barrel", "元/吨", "万吨" and "million units": what is counted has no unit of its own."""
-    head = re.split(r"/|\sper\s|\sa\s|每", unit)[0].strip()
+    head = _CODE.sub("", re.split(r"/|\sper\s|\sa\s|每", unit)[0].strip())
     read = _unit(head) if head and head != unit else None
     if read is None:
         scale = next((one for one in sorted(SCALES, key=len, reverse=True) if unit.lower().startswith(one)

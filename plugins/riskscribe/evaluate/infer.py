@@ -30,7 +30,8 @@ from riskscribe.evaluate.prose import lexicon, lower, read_words
 
 # hits by accident that may be expected among the operations named as well
 _ACCIDENTS = 1.0
-_OF_NAMED, _NAMED = 0.1, 0.5  # the same of three lines that a clause names, and how well it must name them
+# the same of several lines, cited or named, and how well a clause must name them
+_OF_CITED, _OF_NAMED, _NAMED = 0.5, 0.1, 0.5
 _ALIKE = 2  # lines named as well as each other
 _FEW = 6  # operations of two lines, each named apart from the other
 _MOST = 120  # operands
@@ -47,7 +48,7 @@ _AVERAGE = re.compile(
     r"\b(?:averag\w*|mean|mid-?points?|middle|mid-range|half-?way)\b|平均|均值|中值|中枢|月均|日均|年均", re.IGNORECASE
 )
 _WITHOUT = r"\b(?:exclud\w+|stripp\w+|without|before|adjust\w+|leav\w+ (?:aside|out)|underlying)\b"
-_NET = re.compile(rf"\b(?:net|real|spread|less|minus)\b|{_WITHOUT}|净|差|实际", re.IGNORECASE)
+_NET = re.compile(rf"\b(?:net|real|spread|less|minus|after)\b|{_WITHOUT}|净|差|实际", re.IGNORECASE)
 _LEFT_OUT = re.compile(_WITHOUT, re.IGNORECASE)
 _SPAN = re.compile(
     r"\b(?:half|first-half|second-half|half-year|full-year|(?:six|nine|twelve) months|(?:two|three|both) \w+|together"
@@ -481,12 +482,12 @@ def infer(
         cited = [i for i, one in enumerate(grid.ids) if one in ids]
         if len(cited) < 2:
             return None
-        if several := _of_several(read, [grid.entries[i] for i in cited], _ACCIDENTS):
+        if several := _of_several(read, [grid.entries[i] for i in cited], _OF_CITED):
             return several
     if not grid.gives(read):
         if ids is None:
             return _of_named(read, near, facts, sentence, grid)
-        return _of_two(read, grid, *cited) if len(cited) == 2 else None
+        return _of_two(read, grid, cited)
     tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
@@ -504,7 +505,7 @@ def infer(
     if not hits:
         if ids is None:
             return _of_named(read, near, facts, sentence, grid)
-        return _of_two(read, grid, *cited) if len(cited) == 2 else None
+        return _of_two(read, grid, cited)
     scores, said = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
     size = abs(read.value)
@@ -572,23 +573,30 @@ def infer(
             best = score, Derived("percent" if one.name == _PART else one.name, evidence, told, fault)
     if best is None and ids is None:
         return _of_named(read, near, facts, sentence, grid)
-    if best is None and len(cited) == 2:
-        return _of_two(read, grid, *cited)
+    if best is None:
+        return _of_two(read, grid, cited)
     return best and best[1]
 
 
-def _of_two(read: Read, grid: Grid, i: int, j: int) -> Derived | None:
+def _of_two(read: Read, grid: Grid, cited: list[int]) -> Derived | None:
     """What two cited amounts give whatever they count: passenger of seat kilometres, contracts a day times days."""
-    one, two = grid.entries[i], grid.entries[j]
-    if read.sign or grid.line[i, j] or grid.line[j, i] or "percent" in (one.fact.unit, two.fact.unit):
+    amounts = [i for i in cited if grid.entries[i].fact.unit not in ("percent", "ratio", "bp")]
+    if len(amounts) != 2 or len(cited) > 3 or read.sign or grid.line[*amounts] or grid.line[*amounts[::-1]]:
         return None
-    part, whole = sorted((one, two), key=lambda entry: entry.size)
+    part, whole = sorted((grid.entries[i] for i in amounts), key=lambda entry: entry.size)
     ids = [part.fact.id, whole.fact.id]
-    if not part.size or part.fact.currency != whole.fact.currency:
+    if not part.size:
         return None
-    if read.unit == "percent" and same_time(one, two) and read.states(100.0 * part.size / whole.size):
+    times = whole.size / part.size
+    if part.fact.currency != whole.fact.currency:  # an amount a head
+        money, count = (part, whole) if part.fact.currency else (whole, part)
+        fits = read.unit in MONEY and not count.fact.currency and has_currency(read, money)
+        if fits and count.size and read.states(money.size / count.size):
+            return Derived("ratio", ids, f"ratio of {money.fact} to {count.fact}")
+        return None
+    if read.unit == "percent" and same_time(part, whole) and read.states(100.0 / times):
         return Derived("percent", ids, f"percent: {part.fact} of {whole.fact}")
-    if read.unit in DURATIONS and read.states(whole.size / part.size):
+    if (read.unit in DURATIONS or read.unit == "ratio") and read.states(times):
         return Derived("ratio", ids, f"ratio of {whole.fact} to {part.fact}")
     if read.unit is None and not part.fact.currency and read.states(part.size * whole.size):
         return Derived("product", ids, f"product of {part.fact} and {whole.fact}")
@@ -720,6 +728,8 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
                     yield from (scale * two / one, scale * one / two)
                     if unit == "percent" and read.half < 0.5:  # a margin over two costs, a return of two parts
                         yield from (abs(scale * (two / one - 1)), abs(scale * (one / two - 1)))
+            if one and a + b and unit in ("percent", "bp") and not same_time(*(x for x in some if x is not some[i])):
+                yield 2 * scale * one / (a + b)  # of the mean of opening and closing
             together = one + a + b
             if one and together and _are_parts(some):
                 yield scale * one / together
