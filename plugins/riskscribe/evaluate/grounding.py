@@ -17,7 +17,7 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import Claim, claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
-from riskscribe.evaluate.derive import DIFFERENCE_IS, YESTERDAY, derive, direction_of, same_time
+from riskscribe.evaluate.derive import DIFFERENCE_IS, YESTERDAY, derive, direction_of, has_currency, same_time
 from riskscribe.evaluate.facts import (
     INSTRUMENT,
     KINDS,
@@ -986,8 +986,10 @@ def _of_told(own: list[Number], sentence: Sentence, facts: Facts) -> None:
     for i, one in enumerate(own):
         if one.fault != "not_found":
             continue
-        found = _adds_up(i, own, sentence) or _from_told(
-            own[:i], sentence.reads[i], sentence.contexts[i], sentence, facts
+        found = (
+            _adds_up(i, own, sentence)
+            or _in_next(i, own, sentence, facts)
+            or _from_told(own[:i], sentence.reads[i], sentence.contexts[i], sentence, facts)
         )
         if found is not None:
             operation, evidence, reason = found
@@ -1022,6 +1024,14 @@ def _from_told(
     before: list[Number], read: Read, near: Context, sentence: Sentence, facts: Facts
 ) -> tuple[str, list[str], str] | None:
     """The operation, the ids and the reason by which a number follows from those told before it."""
+    uncited = sentence.ids is None
+    if (
+        uncited
+        and before[-1:]
+        and before[-1].verdict == "quoted"
+        and (evidence := _amount_of(before[-1], read, sentence, facts))
+    ):
+        return "product", evidence, f"{evidence[0]} of {evidence[1]}"
     if evidence := _share_together(before, read, sentence, facts):
         return "percent", evidence, f"the share of all of {', '.join(evidence[:-1])} in {evidence[-1]}"
     told = next((other for other in reversed(before) if other.verdict in ("quoted", "derived")), None)
@@ -1062,7 +1072,10 @@ def _sum_with(told: Number, read: Read, sentence: Sentence, facts: Facts) -> str
     return ""
 
 
-_ALL_OF_THEM = re.compile("[两二三四五]者|前[两二三四五][大项类]|上述")
+_ALL_OF_THEM = re.compile(
+    r"[两二三四五]者|前[两二三四五][大项类]|上述|\b(?:both|(?:the )?pair|together|jointly|the (?:two|three))\b",
+    re.IGNORECASE,
+)
 
 
 def _share_together(before: list[Number], read: Read, sentence: Sentence, facts: Facts) -> list[str]:
@@ -1081,13 +1094,59 @@ def _share_together(before: list[Number], read: Read, sentence: Sentence, facts:
         parts.insert(0, lines[0])
     if len(parts) < 2 or parts[0].fact.unit == "percent" or any(one.fact.value < 0 for one in parts):
         return []
-    for whole in best_named(text, facts):
+    for whole in _wholes(text, facts):
         fits = whole not in parts and whole.fact.unit == parts[0].fact.unit and whole.size
         if fits and all(same_time(whole, one) for one in parts):
             share = 100.0 * sum(one.size for one in parts) / whole.size
             if share <= 100.5 and read.states(share):
                 return [*(one.fact.id for one in parts), whole.fact.id]
     return []
+
+
+def _wholes(text: str, facts: Facts) -> list[Entry]:
+    """The lines that a text names best, and those that are totals by their label: "49% of planned spending"."""
+    named = best_named(text, facts)
+    return named + [one for one in facts.entries if TOTAL.search(one.fact.label) and one not in named]
+
+
+_OR_SO_MUCH = re.compile(
+    r"\b(?:or|equivalent to|equat\w+ to|correspond\w* to|amount\w* to|represent\w*|that is|i\.e\.)\b"
+    r"|[折约]合|相当于|即",
+    re.IGNORECASE,
+)
+
+
+def _amount_of(told: Number, read: Read, sentence: Sentence, facts: Facts) -> list[str]:
+    """The ids by which an amount is a share told before it: "2.1% of the portfolio, or about €39 million"."""
+    rate = facts.line_of(told.evidence[0]) if told.unit == "percent" and len(told.evidence) == 1 else None
+    between = sentence.text[told.span[1] : read.span[0]]
+    amount = read.unit is None or read.unit in MONEY
+    if rate is None or rate.fact.unit != "percent" or not amount or read.sign or not _OR_SO_MUCH.search(between):
+        return []
+    for line in facts.entries:
+        fits = line.fact.role == "value" and (line.fact.unit is None or line.fact.unit in MONEY)
+        if fits and has_currency(read, line) and same_time(line, rate) and read.states(line.size * rate.size / 100.0):
+            return [rate.fact.id, line.fact.id]
+    return []
+
+
+_OF_NEXT = re.compile(r"\s?of (?:the|its|all|a total of)?\s?", re.IGNORECASE)
+
+
+def _in_next(i: int, own: list[Number], sentence: Sentence, facts: Facts) -> tuple[str, list[str], str] | None:
+    """A share of an amount computed right behind it: "R&D made up 65% of the $130.9m in operating expenses"."""
+    read, more = sentence.reads[i], own[i + 1 : i + 2]
+    if read.unit != "percent" or read.sign or not more or more[0].operation != "sum":
+        return None
+    if not _OF_NEXT.fullmatch(sentence.text, read.span[1], more[0].span[0]):
+        return None
+    lines = [facts.line_of(name) for name in more[0].evidence]
+    if None in lines:
+        return None
+    named = best_named(sentence.text[sentence.clause.start : read.span[0]], facts)
+    if not any(read.states(100.0 * one.size / _exactly(more[0], lines)) for one in lines if one in named):
+        return None
+    return "percent", more[0].evidence, f"the share of one of {', '.join(more[0].evidence)} in all of them"
 
 
 _PREMIUM = re.compile(r"\b(?:premium|above|higher|more|over|better|ahead)\b", re.IGNORECASE)
@@ -1128,7 +1187,8 @@ def _share_of(told: Number, parts: list[Entry], read: Read, sentence: Sentence, 
     if read.unit != "percent" or told.operation == "percent":
         return []
     amount = _exactly(told, parts)
-    for line in best_named(sentence.text[told.span[1] : read.span[0]], facts):
+    end = sentence.clause.end if told.operation == "sum" else read.span[0]
+    for line in _wholes(sentence.text[told.span[1] : end], facts):
         if read.sign:
             break
         if told.operation == "sum" and line in parts and read.states(100.0 * line.size / amount):
