@@ -7,7 +7,7 @@ comparison that the evidence contradicts makes the number it speaks of unsupport
 import itertools
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -16,9 +16,7 @@ from riskscribe.evaluate.facts import Entry, Facts
 from riskscribe.evaluate.infer import TIMES, grams
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
 from riskscribe.evaluate.prose import Term, lower
-
-if TYPE_CHECKING:
-    from riskscribe.evaluate.grounding import Number
+from riskscribe.evaluate.verdicts import Number
 
 
 class Claim(BaseModel):
@@ -79,9 +77,7 @@ _UP_TO = re.compile(
 )
 
 
-def claims_of(
-    text: str, sentence: Sentence, numbers: list["Number"], facts: Facts
-) -> Iterator[tuple[Claim, list[int]]]:
+def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts) -> Iterator[tuple[Claim, list[int]]]:
     """The claims of a sentence, each with the places of the numbers it speaks of.
 
     Args:
@@ -431,7 +427,7 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
 _COMPARING = frozenset({"up", "down", "beyond", "short", "largest", "smallest", "of_which", "respectively"})
 
 
-def _entry(sentence: Sentence, i: int, number: "Number", facts: Facts) -> Entry | None:
+def _entry(sentence: Sentence, i: int, number: Number, facts: Facts) -> Entry | None:
     """The fact that a quoted number rests on."""
     if number.verdict != "quoted" or number.reason == "in the label":
         return None
