@@ -287,6 +287,8 @@ def data(job: Job) -> bool:
     if known.get("version") == version:
         splits.verify_hashes(DATA)
         balance = known["balance"]
+        if "sealed" in balance:  # opened since, perhaps
+            balance["sealed"] = {"openings": len(splits.openings(DATA))}
     else:
         balance = splits.check(DATA)
         write_json(CHECKED, {"version": version, "balance": balance})

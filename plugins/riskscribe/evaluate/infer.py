@@ -484,10 +484,17 @@ def infer(
             return None
         if several := _of_several(read, [grid.entries[i] for i in cited], _OF_CITED):
             return several
-    if not grid.gives(read):
-        if ids is None:
-            return _of_named(read, near, facts, sentence, grid)
-        return _of_two(read, grid, cited)
+    found = _of_pair(read, near, facts, sentence, ids, mistaken, grid, cited) if grid.gives(read) else None
+    if found is not None:
+        return found
+    return _of_named(read, near, facts, sentence, grid) if ids is None else _of_two(read, grid, cited)
+
+
+def _of_pair(
+    read: Read, near: Context, facts: Facts, sentence: Sentence, ids: frozenset[str] | None, mistaken: bool,
+    grid: Grid, cited: list[int],
+) -> Derived | None:  # fmt: skip
+    """The operation on two lines that the clause names best, of those cited where any are."""
     tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
@@ -503,9 +510,7 @@ def infer(
         if np.count_nonzero(hit):
             hits.append((one, hit))
     if not hits:
-        if ids is None:
-            return _of_named(read, near, facts, sentence, grid)
-        return _of_two(read, grid, cited)
+        return None
     scores, said = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
     size = abs(read.value)
@@ -571,10 +576,6 @@ def infer(
             if fault:
                 told = f"the other way round: {told}"
             best = score, Derived("percent" if one.name == _PART else one.name, evidence, told, fault)
-    if best is None and ids is None:
-        return _of_named(read, near, facts, sentence, grid)
-    if best is None:
-        return _of_two(read, grid, cited)
     return best and best[1]
 
 

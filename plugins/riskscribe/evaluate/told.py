@@ -76,19 +76,14 @@ def _from_told(
 ) -> tuple[str, list[str], str] | None:
     """The operation, the ids and the reason by which a number follows from those told before it."""
     uncited = sentence.ids is None
-    if (
-        uncited
-        and before[-1:]
-        and before[-1].verdict == "quoted"
-        and (evidence := _amount_of(before[-1], read, sentence, facts))
-    ):
+    if uncited and before and (evidence := _amount_of(before[-1], read, sentence, facts)):
         return "product", evidence, f"{evidence[0]} of {evidence[1]}"
     if evidence := _share_together(before, read, sentence, facts):
         return "percent", evidence, f"the share of all of {', '.join(evidence[:-1])} in {evidence[-1]}"
     told = next((other for other in reversed(before) if other.verdict in ("quoted", "derived")), None)
     if told is None:
         return None
-    if sentence.ids is None and any(one.operation for one in before):
+    if uncited and any(one.operation for one in before):
         names = dict.fromkeys(name for one in before if one.verdict in ("quoted", "derived") for name in one.evidence)
         if several := of_lines(read, list(names), facts):
             return "sum", several, f"sums and quotients of {', '.join(several)}"
@@ -101,7 +96,7 @@ def _from_told(
     if None in lines:
         return None
     evidence = _apart_from(told, lines, read, near, sentence, facts) or _change_of(told, lines, read, near, facts)
-    if not evidence and not near.moves_by and (sentence.ids is None or told.operation == "product"):
+    if not evidence and not near.moves_by and (uncited or told.operation == "product"):
         evidence = _share_of(told, lines, read, sentence, facts)
     operation = "percent" if read.unit == "percent" else "difference"
     return (operation, evidence, f"of what is told before it, by {', '.join(evidence)}") if evidence else None
@@ -169,7 +164,8 @@ _OR_SO_MUCH = re.compile(
 
 def _amount_of(told: Number, read: Read, sentence: Sentence, facts: Facts) -> list[str]:
     """The ids by which an amount is a share told before it: "2.1% of the portfolio, or about €39 million"."""
-    rate = facts.line_of(told.evidence[0]) if told.unit == "percent" and len(told.evidence) == 1 else None
+    quoted = told.verdict == "quoted" and told.unit == "percent" and len(told.evidence) == 1
+    rate = facts.line_of(told.evidence[0]) if quoted else None
     between = sentence.text[told.span[1] : read.span[0]]
     amount = read.unit is None or read.unit in MONEY
     if rate is None or rate.fact.unit != "percent" or not amount or read.sign or not _OR_SO_MUCH.search(between):
