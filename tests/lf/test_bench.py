@@ -13,7 +13,8 @@ from riskscribe.lf import bench
 @pytest.mark.slow
 def test_stock_and_ours_train_on_the_same_tokens(in_root, tiny_model, tmp_path):
     """Stock has the plugin off and reads messages, ours reads cases: same tokens, same loss, all of it told."""
-    given = "train", "--base", str(tiny_model), "--against", "best-base", "--steps", "2", "--out", str(tmp_path / "b")
+    given = "train", "--base", str(tiny_model), "--against", "best-base", "--steps", "2"
+    given += "--held-out", "3", "--out", str(tmp_path / "b")
     told = CliRunner().invoke(bench.main, given, catch_exceptions=False)
     assert told.exit_code == 0, told.output
     found = json.loads((tmp_path / "b" / "lora.json").read_text())
@@ -23,6 +24,8 @@ def test_stock_and_ours_train_on_the_same_tokens(in_root, tiny_model, tmp_path):
     assert 0.2 < ours["gib"] < 6 and ours["seconds"] > 0
     assert "riskscribe" not in (tmp_path / "b" / "lora-best-base-0" / "llamafactory.log").read_text()
     assert re.search(r"ours against best-base: \d", told.output)
+    assert ours["held_out"] == pytest.approx(stock["held_out"], rel=0.01)
+    assert re.search(r"3 rows held out, a seed a pair: ours \d\S+; best-base \d\S+; apart by -?0\.\d", told.output)
 
 
 @pytest.mark.slow

@@ -27,6 +27,9 @@ class InProcess(parity.Gate):
 
     adapter: SimpleNamespace | None = None
 
+    def _import(self):
+        pass
+
     def _fork(self, job):
         from riskscribe.lf import parity_row as row
 

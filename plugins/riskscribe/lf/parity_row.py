@@ -5,8 +5,8 @@ which takes longer than most rows. Loaded by LLaMA-Factory's own loader, as pred
 exit status of a row is a line of the output; what a row says goes to the error stream.
 
 JOB: arguments (LLaMA-Factory's inference arguments), adapter (a folder: the scores are then of base and adapter apart,
-in float32), cases, scored, positions, reference, write, compare (row name -> case id -> token ids of its answer),
-answers (whether to generate), max_new_tokens, out.
+in float32), cases, scored (how many of them; 0: none), positions, reference, write, compare (row name -> case id ->
+token ids of its answer), answers (whether to generate), max_new_tokens, out.
 """
 
 import gc
@@ -69,10 +69,10 @@ def divergence(model, prompt: list[int], own: list[int], other: list[int], token
     """
     import torch
 
-    if own == other:
+    at = scorer.first_apart(own, other)
+    if at is None:
         return None
     end = tokenizer.eos_token_id
-    at = next((i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), min(len(own), len(other)))
     with torch.inference_mode():
         logits = model(torch.tensor([prompt + own[:at]], device=model.device), logits_to_keep=1).logits[0, -1].float()
     tokens = [one[at] if at < len(one) else end for one in (own, other)]
@@ -82,8 +82,6 @@ def divergence(model, prompt: list[int], own: list[int], other: list[int], token
 
 def make(path: str) -> None:
     """Make the row the job file describes."""
-    import torch
-
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     cases = json.loads(Path(job["cases"]).read_text(encoding="utf-8"))
     begun = time.perf_counter()
@@ -111,26 +109,30 @@ def make(path: str) -> None:
             }
             for other, theirs in job["compare"].items()
         }
-    if job["adapter"]:
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
-        del model
-        gc.collect()
-        base = AutoModelForCausalLM.from_pretrained(
-            job["arguments"]["model_name_or_path"], dtype=torch.float32, trust_remote_code=False
-        )
-        model = PeftModel.from_pretrained(base, job["adapter"], torch_device="cpu").eval()
-    elif not getattr(model, "quantization_method", None):
-        model = model.float()
-    scored = cases[: job["scored"]]
-    found |= scorer.score(model, scored, job["positions"], job["reference"], job["write"])
-    found["perplexity"] = scorer.perplexity(found["cases"])
-    if job["adapter"]:
-        with model.disable_adapter():
-            found["base_perplexity"] = scorer.perplexity(scorer.score(model, scored, job["positions"])["cases"])
+    if scored := cases[: job["scored"]]:
+        if job["adapter"]:
+            del model
+            gc.collect()
+            model = _apart(job["arguments"]["model_name_or_path"], job["adapter"])
+        elif not getattr(model, "quantization_method", None):
+            model = model.float()
+        found |= scorer.score(model, scored, job["positions"], job["reference"], job["write"])
+        found["perplexity"] = scorer.perplexity(found["cases"])
+        if job["adapter"]:
+            with model.disable_adapter():
+                found["base_perplexity"] = scorer.perplexity(scorer.score(model, scored, job["positions"])["cases"])
     found["peak_memory_gib"] = scorer.peak_gib()
     Path(job["out"]).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+
+
+def _apart(base: str, adapter: str):
+    """Base and adapter, not merged, in float32."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
+    return PeftModel.from_pretrained(model, adapter, torch_device="cpu").eval()
 
 
 def _ids(given: list[int] | str, tokenizer) -> list[int]:

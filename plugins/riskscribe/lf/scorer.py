@@ -86,14 +86,20 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def first_apart(ids: list[int], other: list[int]) -> int | None:
+    """The first token at which two lists differ, None where they do not."""
+    if ids == other:
+        return None
+    return next((i for i, (a, b) in enumerate(zip(ids, other, strict=False)) if a != b), min(len(ids), len(other)))
+
+
 def other_prompts(tokenizer, cases: list[dict]) -> list[str]:
     """Cases whose messages this tokenizer and its chat template turn into other token ids than the shared file has."""
     found = []
     for one in cases:
         text = tokenizer.apply_chat_template(one["messages"], tokenize=False, add_generation_prompt=True)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ids != one["prompt"]:
-            at = next((i for i, (a, b) in enumerate(zip(ids, one["prompt"], strict=False)) if a != b), "the end")
+        if (at := first_apart(ids, one["prompt"])) is not None:
             found.append(f"case {one['case_id']}: prompt token {at} differs ({len(ids)} tokens, {len(one['prompt'])})")
     return found
 

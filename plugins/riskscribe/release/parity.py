@@ -27,6 +27,7 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate import compare
 from riskscribe.evaluate.score import METRICS, Record, score_answer
 from riskscribe.files import read_json, read_yaml, sha256, validate, write_json
+from riskscribe.lf.scorer import first_apart
 from riskscribe.release import checkpoint, environments, quantize, serve
 
 MODULE = "riskscribe.lf.parity_row"
@@ -107,8 +108,13 @@ class Gate:
         self.dtype = str(stated or "float32")
         self.rows: dict[str, dict[str, Any]] = {}
         self.checks: list[dict[str, Any]] = []
-        self.cases = self._sample()
         self.imported: subprocess.Popen | None = None
+        self._import()  # while the sample is drawn
+        try:
+            self.cases = self._sample()
+        except BaseException:
+            self.close()
+            raise
 
     def _sample(self) -> list[Any]:
         """Seeded cases of each language, levels in turn; the shared file of token ids is written."""
@@ -154,13 +160,17 @@ class Gate:
         }
         return self._process(name, self._fork, job)
 
+    def _import(self) -> None:
+        """Start the process that rows are forked from."""
+        with open(self.log, "ab") as file:
+            self.imported = subprocess.Popen(
+                [sys.executable, "-m", MODULE], env=self.environment, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True,
+            )  # fmt: skip
+
     def _fork(self, job: Path) -> int:
-        if self.imported is None or self.imported.poll() is not None:
-            with open(self.log, "ab") as file:
-                self.imported = subprocess.Popen(
-                    [sys.executable, "-m", MODULE], env=self.environment, stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True,
-                )  # fmt: skip
+        if self.imported.poll() is not None:
+            self._import()
         try:
             print(job, file=self.imported.stdin, flush=True)
             return int(self.imported.stdout.readline())
@@ -178,7 +188,7 @@ class Gate:
         """Have one row measured; what that says goes to the log. Raises Failed with its last line."""
         out = self.work / f"{name}.out.json"
         job |= {"cases": str(self.work / "cases.json"), "out": str(out), "reference": str(self.work / "reference.npy")}
-        job |= self.recipe.model_dump(include={"scored", "positions", "max_new_tokens"})
+        job = self.recipe.model_dump(include={"scored", "positions", "max_new_tokens"}) | job
         write_json(self.work / f"{name}.job.json", job)
         with open(self.log, "ab") as file:
             file.write(f"\n== {name}\n".encode())
@@ -213,9 +223,12 @@ class Gate:
                 if (place / one).exists():
                     (dense / one).write_bytes((place / one).read_bytes())
                     break
-        answered = self._row(f"{name}.answers", self._arguments(dense), compare=self._answers("merged"))
-        kept = ("answers", "compared", "tokens_per_second")
-        return found | {key: answered[key] for key in kept} | {"dtype": "int4", "weights_only": True, "engine": engine}
+        answered = self._row(f"{name}.answers", self._arguments(dense), scored=0)
+        found |= {key: answered[key] for key in ("answers", "tokens_per_second")}
+        theirs = self._answers("merged").get("merged", {})
+        apart = {key: first_apart(one["ids"], theirs[key]) for key, one in found["answers"].items() if key in theirs}
+        found["compared"] = {"merged": {key: None if at is None else {"at": at} for key, at in apart.items()}}
+        return found | {"dtype": "int4", "weights_only": True, "engine": engine}
 
     def _served(self) -> dict[str, Any]:
         """Answers and prompt lengths through `llamafactory-cli api`, one case at a time."""
