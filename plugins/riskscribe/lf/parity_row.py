@@ -21,6 +21,9 @@ from typing import Any
 from riskscribe.lf import scorer, template
 from riskscribe.lf.decode import install
 
+# cases that the base alone is scored on: without its adapter it is ten times as far off
+HELPED = 2
+
 
 def _load(arguments: dict[str, Any]):
     """Model, tokenizer and template, as `llamafactory-cli` loads them for predictions."""
@@ -120,7 +123,9 @@ def make(path: str) -> None:
         found["perplexity"] = scorer.perplexity(found["cases"])
         if job["adapter"]:
             with model.disable_adapter():
-                found["base_perplexity"] = scorer.perplexity(scorer.score(model, scored, job["positions"])["cases"])
+                alone = scorer.score(model, scored[:HELPED], job["positions"])["cases"]
+            own = {key: found["cases"][key] for key in alone}
+            found["helped"] = {"cases": len(alone), "with": scorer.perplexity(own), "without": scorer.perplexity(alone)}
     found["peak_memory_gib"] = scorer.peak_gib()
     Path(job["out"]).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 

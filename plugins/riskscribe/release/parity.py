@@ -351,9 +351,9 @@ class Gate:
             self._check(name, "prompts", not wrong, why, differing=len(wrong))
         if not reference.get("cases"):
             return
-        if (plain := reference.get("base_perplexity")) is not None:
-            own = reference["perplexity"]
-            what = f"perplexity of the gold answers {own:.3f}, {plain:.3f} without the adapter"
+        if helped := reference.get("helped"):
+            own, plain = helped["with"], helped["without"]
+            what = f"perplexity of {helped['cases']} gold answers {own:.3f}, {plain:.3f} without the adapter"
             self._check("adapter", "helps", own < plain, what, value=own, limit=plain)
         merged = self.rows["merged"]
         if merged.get("cases"):
