@@ -125,7 +125,11 @@ def make(path: str) -> None:
             with model.disable_adapter():
                 alone = scorer.score(model, scored[:HELPED], job["positions"])["cases"]
             own = {key: found["cases"][key] for key in alone}
-            found["helped"] = {"cases": len(alone), "with": scorer.perplexity(own), "without": scorer.perplexity(alone)}
+            found["helped"] = {
+                "cases": len(alone),
+                "with": scorer.perplexity(own),
+                "without": scorer.perplexity(alone),
+            }
     found["peak_memory_gib"] = scorer.peak_gib()
     Path(job["out"]).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
