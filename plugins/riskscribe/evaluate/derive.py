@@ -722,7 +722,7 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
 
 
 _REST = re.compile(
-    r"\b(?:rest|remain\w*|balance|open|vacant|empty|idle|others?"
+    r"\b(?:rest|remain\w*|balance|open|vacant|empty|idle|others?|leav(?:es|ing)"
     r"|un(?:hedged|drawn|used|let|sold|covered|funded|insured|secured|collaterali[sz]ed))\b"
     r"|其余|余下|剩余|其他|其它|另有|未|空置",
     re.IGNORECASE,

@@ -36,6 +36,7 @@ from riskscribe.evaluate.numbers import (
     CURRENCIES,
     DURATIONS,
     MONEY,
+    MULTIPLES,
     SCALES,
     UNITS,
     Read,
@@ -111,18 +112,22 @@ class Fact:
 _OWN_UNITS = frozenset((*MONEY, *UNITS, "date", "count", "year")) - {"points"}
 
 
+_ALIKE = "|".join(re.escape(one) for one in (*SCALES, *CURRENCIES) if one.isascii() and one not in MULTIPLES)
 _SCALE_OR_MONEY = re.compile(
-    rf"(?<![a-z])(?:{'|'.join(re.escape(one) for one in (*SCALES, *CURRENCIES) if one.isascii())})s?(?![a-z])"
+    rf"(?<![a-z])(?:{_ALIKE})s?(?![a-z])"
     rf"|{'|'.join(one for one in (*sorted(SCALES, key=len, reverse=True), *CURRENCIES) if not one.isascii())}|\s"
 )
 
 
+_SHARE_OF = re.compile(r"(?:%|percent|per cent|pct|bps?)(?=\s)", re.IGNORECASE)  # % of NAV, % a year
 _CODE = re.compile(r"^[A-Z]{3}\s(?=[a-z]+$)")  # VLC bn: a currency that nobody listed
 
 
 @lru_cache(maxsize=512)
 def _first_unit(unit: str) -> Read | None:
     """The unit of "USD per barrel", "元/吨", "万吨" and "million units": what is counted has no unit of its own."""
+    if match := _SHARE_OF.match(unit):
+        return _unit(match[0])
     head = _CODE.sub("", re.split(r"/|\sper\s|\sa\s|每", unit)[0].strip())
     read = _unit(head) if head and head != unit else None
     if read is None:

@@ -274,6 +274,8 @@ def _unit_behind(entry: Entry, near: Context) -> bool:
 
 
 _RATES = frozenset(lexicon()["rates"])
+_PER_BP = frozenset({"pv01", "bucket_pv01", "cs01"})  # what is told a basis point, whether its unit says so or not
+_PER_POINT = re.compile(r"\bper (?:bp|basis point)\b|01\b|每(?:个)?基点|基点价值", re.IGNORECASE)
 _LOOSE = frozenset(lexicon()["loose"])
 
 
@@ -289,6 +291,8 @@ def _unit_fits(read: Read, entry: Entry) -> bool:
         return unit == "percent" and (not entry.fact.label or _is_points(entry) or not _is_level(entry))
     if written == "index":
         return unit in (None, "count")
+    if written == "money_per_bp" and unit == "money":
+        return bool(entry.meaning.measures & _PER_BP or _PER_POINT.search(entry.fact.label))
     if written == "bp" and entry.fact.counted:
         return False
     # a shock in the name of a scenario is no multiple
@@ -869,6 +873,8 @@ def _qualifier(read: Read, near: Context, facts: Facts):
     name: FaultKind = "wrong_horizon" if is_horizon else "wrong_confidence"
     if told and (not is_horizon or near.says(_CUES["horizon"])):
         return "unsupported", [], _Fault(0, "no evidence here is of this " + name[6:], name)
+    if read.unit == "months" and near.before.endswith("前"):
+        return "ignored", [], _Fault(0, "time", None)  # 前8个月
     if is_horizon and not facts.lasting and near.says(_TENOR):
         return "ignored", [], _Fault(0, "time", None)
     return None

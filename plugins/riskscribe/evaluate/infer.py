@@ -25,13 +25,14 @@ from riskscribe.evaluate.derive import (
     same_time,
 )
 from riskscribe.evaluate.facts import KINDS, PLAIN_WORDS, Entry, Facts
-from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
+from riskscribe.evaluate.numbers import DURATIONS, MONEY, MULTIPLES, Read
 from riskscribe.evaluate.prose import lexicon, lower, read_words
 
 # hits by accident that may be expected among the operations named as well
 _ACCIDENTS = 1.0
 # the same of several lines, cited or named, and how well a clause must name them
 _OF_CITED, _OF_NAMED, _NAMED = 0.5, 0.1, 0.5
+_CHOSEN, _TOGETHER = 5, 8  # lines cited, of which some may be meant, or all together
 _ALIKE = 2  # lines named as well as each other
 _FEW = 6  # operations of two lines, each named apart from the other
 _MOST = 120  # operands
@@ -166,7 +167,7 @@ class Grid:
         for label in {one.fact.label for one in entries}:
             for pair, some in _short(label).items():
                 self.short[pair] = self.short[pair] & some if pair in self.short else some
-        values = np.array([one.fact.value for one in entries], dtype=float)
+        values = np.array([_plain(one) for one in entries], dtype=float)
         percent = np.array([one.fact.unit in ("percent", "bp") for one in entries], dtype=bool)
         times = {}
         keys = [times.setdefault((one.meaning.years, one.meaning.quarters, one.meaning.dates, one.meaning.previous),
@@ -203,11 +204,8 @@ class Grid:
             self.growth = np.where(one != 0, 100 * (two - one) / np.abs(one), np.nan)
             self.part = np.where(one + two != 0, one / (one + two), np.nan)
             # an amount at a rate, what is left of it, and a volume at a price
-            per = np.array([_per(one.fact.label) for one in entries])[:, None]
+            per = np.array([_per(one) for one in entries])[:, None]
             self.product = np.where(percent[None, :], one * two / 100, one / per * two)
-            counted = np.array([one.fact.counted for one in entries], dtype=str)
-            for j in np.flatnonzero(np.char.startswith(counted, "/")):  # thousands of ounces at a price an ounce
-                self.product[j, counted == f"k{counted[j][1:]}"] *= 1000
             self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
         self.gap = two - one
         self.sum = two + one
@@ -227,7 +225,7 @@ class Grid:
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
         ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
-                "points": (self.gap,), "ratio": (self.share, self.gap),
+                "points": (self.gap, self.sum), "ratio": (self.share, self.gap),
                 "amount": (self.gap, self.sum, self.sum / 2, self.share, 100 * self.share)}  # fmt: skip
         self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
         products = np.concatenate([self.product[self.at_price], self.rest[self.at_rate]])
@@ -328,11 +326,16 @@ def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence)
     return None
 
 
-@lru_cache(maxsize=4096)
-def _per(label: str) -> float:
-    """The number of units that a price is of: 10 of 每10股派息."""
-    match = _PER_UNITS.search(label)
-    return float({"十": 10, "百": 100, "千": 1000, "万": 1e4}.get(match[1], match[1])) if match else 1.0
+def _per(entry: Entry) -> float:
+    """The number of units that a price is of: 10 of 每10股派息, a million of EUR/MWh."""
+    match = _PER_UNITS.search(entry.fact.label)
+    units = float({"十": 10, "百": 100, "千": 1000, "万": 1e4}.get(match[1], match[1])) if match else 1.0
+    return units * MULTIPLES.get(entry.fact.counted.removeprefix("/"), 1.0)
+
+
+def _plain(entry: Entry) -> float:
+    """The value of a line, of basis points in percent: both are rates."""
+    return entry.fact.value / 100.0 if entry.fact.unit == "bp" else entry.fact.value
 
 
 def _kind(entry: Entry) -> int:
@@ -408,6 +411,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         times = 100.0 if unit == "bp" else 1.0
         found.append(_Operation("difference", times * grid.gap, grid.line_rates, True, True))
         found.append(_Operation("difference", -times * grid.gap, same_rates, True))
+        if cited or "sum" in tags:
+            found.append(_Operation("sum", times * grid.sum, same_rates & grid.upper, "sum" in tags))
         if unit == "index":
             plain = np.array([one.fact.unit is None for one in grid.entries])
             plain = plain[:, None] & plain[None, :]
@@ -447,12 +452,21 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
             found.append(_Operation("product", grid.product, grid.at_price & fits[:, None], True))
             found.append(_Operation("product", grid.rest, grid.at_rate & fits[:, None], bool(_REST.search(clause))))
         per = bool(_PER.search(clause))
-        found.append(_Operation("ratio", grid.share, grid.each & fits[:, None], per))
+        found.append(_Operation("ratio", _energy(clause) * grid.share, grid.each & fits[:, None], per))
         if read.scale <= 1.0 and abs(read.value) < 1000:  # "every pound spent brought in 6.47"; 7.4 of a hundred
             found.append(_Operation("ratio", grid.share, same_amounts & pair, per))
             if not read.currencies:
                 found.append(_Operation("percent", 100 * grid.share, same_amounts, per))
     return found
+
+
+_ENERGY = re.compile(r"(?:\b(?:each|every|per|an?)\s|/|每)(?P<scale>[kmgt])(?:\w{2,3}watt-?\s?|w)h", re.IGNORECASE)
+
+
+def _energy(clause: str) -> float:
+    """Watt-hours of what a ratio is told of: a gigawatt-hour. Amounts are kept in single ones."""
+    match = _ENERGY.search(clause)
+    return {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}[lower(match["scale"])] if match else 1.0
 
 
 _RATES = frozenset(lexicon()["rates"]) | lexicon()["quotients"].keys()
@@ -482,12 +496,15 @@ def infer(
         cited = [i for i, one in enumerate(grid.ids) if one in ids]
         if len(cited) < 2:
             return None
-        if several := _of_several(read, [grid.entries[i] for i in cited], _OF_CITED):
+        if several := _of_several(read, [grid.entries[i] for i in cited], _OF_CITED, direction_of((), near)):
             return several
-    found = _of_pair(read, near, facts, sentence, ids, mistaken, grid, cited) if grid.gives(read) else None
+    may_be = grid.gives(read) or _ENERGY.search(sentence.text, sentence.clause.start, sentence.clause.end)
+    found = _of_pair(read, near, facts, sentence, ids, mistaken, grid, cited) if may_be else None
     if found is not None:
         return found
-    return _of_named(read, near, facts, sentence, grid) if ids is None else _of_two(read, grid, cited)
+    if ids is not None:
+        return _of_two(read, grid, cited)
+    return _of_named(read, near, facts, sentence, grid) or _of_peers(read, near, facts, sentence, grid)
 
 
 def _of_pair(
@@ -591,10 +608,15 @@ def _of_two(read: Read, grid: Grid, cited: list[int]) -> Derived | None:
     times = whole.size / part.size
     if part.fact.currency != whole.fact.currency:  # an amount a head
         money, count = (part, whole) if part.fact.currency else (whole, part)
+        if part.fact.currency and whole.fact.currency:  # at a rate of exchange
+            at_rate = read.unit in MONEY and has_currency(read, part) and read.states(part.size * whole.size)
+            return Derived("product", ids, f"{whole.fact} at {part.fact}") if at_rate else None
         fits = read.unit in MONEY and not count.fact.currency and has_currency(read, money)
         if fits and count.size and read.states(money.size / count.size):
             return Derived("ratio", ids, f"ratio of {money.fact} to {count.fact}")
         return None
+    if part.fact.counted.startswith("/") and read.unit is None and read.states(times):  # what was bought at a price
+        return Derived("ratio", ids, f"ratio of {whole.fact} to {part.fact}")
     if read.unit == "percent" and same_time(part, whole) and read.states(100.0 / times):
         return Derived("percent", ids, f"percent: {part.fact} of {whole.fact}")
     if (read.unit in DURATIONS or read.unit == "ratio") and read.states(times):
@@ -660,6 +682,60 @@ def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
     return None
 
 
+def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
+    """The share of a line that the clause names in all lines of its kind, or their sum: no line is their whole.
+
+    Of a kind are lines of one unit and time whose labels share a word: hydro, wind and gas-fired generation.
+    """
+    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    amount = (read.unit is None or read.unit in MONEY) and bool(_ALL_OF.search(clause) or "sum" in sentence.tags)
+    if read.sign < 0 or near.moves_by or not (amount or read.unit == "percent"):
+        return None
+    scores, _ = _scores(near, facts, sentence, grid)
+    best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
+    found, tried, size = None, 0, abs(read.value)
+    for group in {group for i in best for group in _peers(i, grid)}:
+        lines = tuple(grid.entries[i] for i in group)
+        if not _are_parts(lines):
+            continue
+        total = abs(sum(one.fact.value for one in lines))
+        if any(one.fact.value < 0 for one in lines):  # both long and short: the words must say which is told
+            if not amount or not (match := _NET_OR_GROSS.search(clause)):
+                continue
+            if not match["gross"] and re.search(r"\bshort\b|空", clause) and sum(one.fact.value for one in lines) > 0:
+                continue
+            total = sum(one.size for one in lines) if match["gross"] else total
+        shares = [100.0 * grid.entries[i].size / total for i in best if i in group]
+        for value in [total] if amount else shares:
+            tried += size / 3 <= value <= 3 * size
+            if read.states(value) and (not amount or all(has_currency(read, one) for one in lines)):
+                ids = [one.fact.id for one in lines]
+                name = "sum" if amount else "percent"
+                found = found or Derived(name, ids, f"{name} of {', '.join(ids)}")
+    return found if found and tried * 2 * read.half / size / _DECADE <= _OF_NAMED else None
+
+
+_ALL_OF = re.compile(
+    r"\b(?:all|across|overall|altogether|group(?:-wide)?|entire|whole)\b|全部|所有|各|整体|全", re.IGNORECASE
+)
+
+
+_NET_OR_GROSS = re.compile(r"\bnet\b|净|(?P<gross>\bgross\b|\babsolute\b|绝对值|总额)", re.IGNORECASE)
+
+
+def _peers(i: int, grid: Grid) -> Iterator[frozenset[int]]:
+    """The lines of the unit and the time of one of them, three to eight, that share a word of their labels with it."""
+    line = grid.entries[i]
+    kind = _kind(line)
+    if kind == -1:
+        return
+    alike = [j for j, one in enumerate(grid.entries) if _kind(one) == kind and one.when[0] == line.when[0]]
+    for word in grid.grams[i] - _TIMES:
+        group = frozenset(j for j in alike if word in grid.grams[j])
+        if word[0] != "=" and 3 <= len(group) <= _TOGETHER:
+            yield group
+
+
 def of_lines(read: Read, names: list[str], facts: Facts) -> list[str]:
     """The ids, of the three to five given, whose lines together give `read`; none where they do not."""
     lines = [facts.line_of(name) for name in names]
@@ -669,12 +745,13 @@ def of_lines(read: Read, names: list[str], facts: Facts) -> list[str]:
     return found.evidence if found else []
 
 
-def _of_several(read: Read, lines: list[Entry], most: float) -> Derived | None:
+def _of_several(read: Read, lines: list[Entry], most: float, direction: str | None = None) -> Derived | None:
     """What three to five of a few lines give, by accident no more often than `most`: a plus b less c, shares of those.
 
-    Amounts are added, subtracted, and divided by each other; of percentages the sums and differences are told.
+    Amounts are added, subtracted, and divided by each other; of percentages the sums and differences are told. Of more
+    lines only what all of them give.
     """
-    if not 3 <= len(lines) <= 5:
+    if not 3 <= len(lines) <= _TOGETHER:
         return None
     ids = [one.fact.id for one in lines]
     sizes = [one.size for one in lines]
@@ -685,28 +762,30 @@ def _of_several(read: Read, lines: list[Entry], most: float) -> Derived | None:
         ):
             if read.states(abs(value)) and read.sign >= 0 and all(has_currency(read, one) for one in lines):
                 return Derived(name, ids, f"{name} of {', '.join(ids)}")  # of them all, or what the largest leaves
-    evidence: tuple[Entry, ...] | None = None
     size, tried = abs(read.value), 0
-    for count in (3, 4, 5):
+    for count in range(len(lines), 2, -1) if len(lines) <= _CHOSEN else [len(lines)]:
+        evidence: tuple[Entry, ...] | None = None
         for some in itertools.combinations(lines, count):
-            for value in _values_of(read, [one.fact.value for one in some], some):
+            for value in _values_of(read, [_plain(one) for one in some], some, direction):
                 tried += size / 3 <= abs(value) <= 3 * size
                 if read.states(abs(value)) and (not read.sign or (value < 0) == (read.sign < 0)):
                     evidence = evidence or some
-    if evidence is None or tried * 2 * read.half / size / _DECADE > most:
-        return None
-    ids = list(dict.fromkeys(one.fact.id for one in evidence))
-    return Derived("sum", ids, f"sums and quotients of {', '.join(ids)}")
+        if evidence is not None and tried * 2 * read.half / size / _DECADE <= most:
+            ids = list(dict.fromkeys(one.fact.id for one in evidence))
+            return Derived("sum", ids, f"sums and quotients of {', '.join(ids)}")
+    return None
 
 
-def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iterator[float]:
-    """What all of some lines give in the unit of a number."""
+def _values_of(read: Read, values: list[float], some: tuple[Entry, ...], direction: str | None) -> Iterator[float]:
+    """What all of some lines give in the unit of a number, told as a change in a direction."""
     kinds = [_kind(one) for one in some]
     unit, count = read.unit, len(some)
     rates = kinds[0] == -1
     alike = len(set(kinds)) == 1
     told = unit in ("percent", "points", "bp") if rates else unit is None or unit in MONEY or unit == some[0].fact.unit
-    if alike and told and (rates or all(has_currency(read, one) for one in some)):
+    if alike and told and (rates or all(has_currency(read, one) for one in some)) and count > 5:
+        yield (100.0 if unit == "bp" else 1.0) * sum(values)
+    elif alike and told and (rates or all(has_currency(read, one) for one in some)):
         times = 100.0 if unit == "bp" else 1.0
         for signs in itertools.product((1, -1), repeat=count - 1):
             yield times * sum(sign * value for sign, value in zip((1, *signs), values, strict=True))
@@ -718,6 +797,12 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
             (a, x), (b, y) = ((values[j], kinds[j]) for j in range(3) if j != i)
             if x == y != kinds[i]:
                 yield one * (a - b) / (100.0 if x == -1 else 1.0)
+    if count == 3 and unit in ("points", "bp"):  # growth less a rate: real wages
+        for i in (i for i, kind in enumerate(kinds) if kind == -1):
+            (a, x), (b, y) = ((values[j], kinds[j]) for j in range(3) if j != i)
+            if x == y != -1 and a and b:
+                times = 100.0 if unit == "bp" else 1.0
+                yield from (times * (100.0 * (now / then - 1) - values[i]) for now, then in ((a, b), (b, a)))
     if rates or unit not in ("percent", "points", "bp", "ratio"):
         return
     scale = {"ratio": 1.0, "bp": 1e4}.get(unit, 100.0)
@@ -733,7 +818,9 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
                 yield 2 * scale * one / (a + b)  # of the mean of opening and closing
             together = one + a + b
             if one and together and _are_parts(some):
-                yield scale * one / together
+                yield from (scale * one / together, scale * (a + b) / together)
+    if alike and count > 3 and unit == "percent":
+        yield from _of_all(values, some, direction)
     if count == 4:
         for i in (1, 2, 3):
             a, b = values[0], values[i]
@@ -747,10 +834,31 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...]) -> Iter
                 yield from (scale * (x / y - z / w) for x, y in ((a, b), (b, a)) for z, w in ((c, d), (d, c)))
 
 
+def _of_all(values: list[float], lines: tuple[Entry, ...], direction: str | None) -> Iterator[float]:
+    """What four or more amounts give together in percent: the share of one in all, or in the others, and changes."""
+    sizes = [abs(one) for one in values]
+    together = sum(sizes)
+    parts = _are_parts(lines)
+    for one in sizes:
+        if one < together and not direction:
+            if parts:
+                yield 100.0 * one / together
+            yield from (100.0 * one / (together - one), 100.0 * (together - one) / one)
+    times = sorted({one.when[0] for one in lines})
+    if len(times) != 2:
+        return
+    now = [size for size, one in zip(sizes, lines, strict=True) if one.when[0] == times[1]]
+    alike = 2 * len(now) == len(lines) or len(now) in (1, len(lines) - 1)  # line by line, or a total at one time
+    if alike and 0 < sum(now) < together:
+        change = 100.0 * (sum(now) / (together - sum(now)) - 1)
+        if direction is None or (change > 0) == (direction == "up"):
+            yield abs(change)
+
+
 def _are_parts(lines: tuple[Entry, ...]) -> bool:
     """Whether some lines may be parts of one whole: of one time, each with a name, none of them the whole."""
     sizes = [one.size for one in lines]
-    whole = abs(2 * max(sizes) - sum(sizes)) <= 0.02 * max(sizes)
+    whole = abs(2 * max(sizes) - sum(sizes)) <= 0.005 * max(sizes)
     named = all(one.names - {"total"} and not TOTAL.search(one.fact.label) for one in lines)
     return named and not whole and all(same_time(lines[0], one) for one in lines[1:])
 

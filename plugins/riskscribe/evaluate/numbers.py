@@ -12,6 +12,11 @@ import unicodedata
 from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
+# with what is counted
+MULTIPLES = {
+    "kwh": 1e3, "mwh": 1e6, "gwh": 1e9, "twh": 1e12, "kw": 1e3, "mw": 1e6, "gw": 1e9, "koz": 1e3, "moz": 1e6,
+    "kt": 1e3,
+}  # fmt: skip
 SCALES = {
     "trillion": 1e12, "tn": 1e12, "trn": 1e12, "billion": 1e9, "bn": 1e9, "bln": 1e9, "b": 1e9, "million": 1e6,
     "mio": 1e6, "mln": 1e6, "mil": 1e6, "mn": 1e6, "mm": 1e6, "m": 1e6, "thousand": 1e3, "k": 1e3,
@@ -19,7 +24,7 @@ SCALES = {
     "万亿": 1e12, "千亿": 1e11, "百亿": 1e10, "十亿": 1e9, "亿": 1e8, "千万": 1e7, "百万": 1e6, "十万": 1e5, "万": 1e4,
     "千": 1e3, "cents": 1e-2, "cent": 1e-2, "us cents": 1e-2, "hk cents": 1e-2, "euro cents": 1e-2, "美分": 1e-2,
     "港仙": 1e-2, "¢": 1e-2, "pence": 1e-2, "p": 1e-2,
-}  # fmt: skip
+} | MULTIPLES  # fmt: skip
 CODES = (
     "USD", "EUR", "GBP", "JPY", "CNY", "CNH", "HKD", "CHF", "AUD", "CAD", "NZD", "SGD", "KRW", "TWD", "INR", "SEK",
     "NOK", "DKK", "BRL", "MXN", "ZAR", "PLN", "TRY", "THB", "IDR", "MYR",
@@ -187,15 +192,18 @@ _NAMING = re.compile(
 )
 _ORDINAL = re.compile(rf"(?:st|nd|rd|th){_END}", re.IGNORECASE)
 _FORM = re.compile("-[A-Za-z](?![a-z])")
+# "no more than the limit of 5.2m" repeats the limit: no bound
 _OVER = re.compile(
-    r"(?:\b(?:over|more\sthan|above|exceed(?:s|ed|ing)?|in\sexcess\sof|at\sleast|upwards?\sof|greater\sthan|just\sover"
-    r"|slightly\s(?:over|above)|well\sover|topp(?:ed|ing)|surpass(?:ed|ing)?|beyond)|逾|超过?了?|超逾|高于|大于|不低于|不少于|至少|突破)\s?$",
+    r"(?:\b(?:over|(?<!no\s)(?<!not\s)more\sthan|above|exceed(?:s|ed|ing)?|in\sexcess\sof|at\sleast|upwards?\sof|greater\sthan|just\sover"
+    r"|slightly\s(?:over|above)|well\sover|topp(?:ed|ing)|surpass(?:ed|ing)?|beyond)"
+    r"|(?<![不未])(?:逾|超过?了?|超逾|高于|大于|突破)|至少)\s?$",
     re.IGNORECASE,
 )
 _UNDER = re.compile(
-    r"(?:\b(?:nearly|almost|close\sto|just\s(?:under|below|short\sof)|slightly\s(?:under|below)|under|below|less\sthan"
-    r"|(?<!went\s)(?<!goes\s)(?<!gone\s)(?<!adds\s)(?<!add\s)(?<!is\s)(?<!are\s)up\sto"
-    r"|at\smost|fewer\sthan|shy\sof|no\smore\sthan)|将?近|接近|不到|不足|低于|小于|少于|不超过|不高于|至多)\s?$",
+    r"(?:\b(?:nearly|almost|close\sto|just\s(?:under|below|short\sof)|slightly\s(?:under|below)|under|below"
+    r"|(?<!no\s)(?<!not\s)(?:less|fewer)\sthan"
+    r"|(?<!went\s)(?<!goes\s)(?<!gone\s)(?<!adds\s)(?<!add\s)(?<!added\s)(?<!adding\s)(?<!is\s)(?<!are\s)up\sto"
+    r"|at\smost|shy\sof)|将?近|接近|不到|不足|(?<!不)(?:低于|小于|少于)|至多)\s?$",
     re.IGNORECASE,
 )
 _ABOUT = re.compile(

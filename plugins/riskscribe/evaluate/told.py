@@ -78,6 +78,8 @@ def _from_told(
     uncited = sentence.ids is None
     if uncited and before and (evidence := _amount_of(before[-1], read, sentence, facts)):
         return "product", evidence, f"{evidence[0]} of {evidence[1]}"
+    if found := _of_both(before, read, near, facts):
+        return found
     if evidence := _share_together(before, read, sentence, facts):
         return "percent", evidence, f"the share of all of {', '.join(evidence[:-1])} in {evidence[-1]}"
     told = next((other for other in reversed(before) if other.verdict in ("quoted", "derived")), None)
@@ -100,6 +102,49 @@ def _from_told(
         evidence = _share_of(told, lines, read, sentence, facts)
     operation = "percent" if read.unit == "percent" else "difference"
     return (operation, evidence, f"of what is told before it, by {', '.join(evidence)}") if evidence else None
+
+
+def _of_both(before: list[Number], read: Read, near: Context, facts: Facts) -> tuple[str, list[str], str] | None:
+    """A percentage of the two quoted right before it: "28.6m, after 26.5m the day before, up 8.1%".
+
+    What no word of a label says of two lines, their standing side by side does.
+    """
+    both = [one for one in before if one.verdict != "ignored"][-2:]
+    lines = [facts.line_of(one.evidence[0]) for one in both if one.verdict == "quoted" and len(one.evidence) == 1]
+    if read.unit != "percent" or read.sign or len(lines) != 2 or None in lines or lines[0] is lines[1]:
+        return None
+    one, two = lines
+    units = {line.fact.unit for line in lines} | {line.fact.currency for line in lines}
+    if "percent" in units or (one.fact.currency != two.fact.currency) or not (one.size and two.size):
+        return None
+    less, more = sorted(lines, key=lambda line: line.size)
+    evidence = [one.fact.id, two.fact.id]
+    direction = direction_of((), near)
+    if direction or near.moves_by:
+        last = max(lines, key=lambda line: line.when) if one.when[0] != two.when[0] else one
+        rises = last is more
+        base = less if rises else more
+        alike = one.fact.unit == two.fact.unit and (
+            one.names & two.names or one.meaning.measures & two.meaning.measures
+        )
+        if (
+            alike
+            and direction
+            and (direction == "up") == rises
+            and read.states(100.0 * (more.size - less.size) / base.size)
+        ):
+            return "percent change", evidence, f"percent change between {one.fact} and {two.fact}"
+        return None
+    if read.states(100.0 * less.size / more.size):
+        return "percent", evidence, f"percent: {less.fact} of {more.fact}"
+    if _OF_THE_WHOLE.match(near.after) and same_time(one, two):
+        for line in lines:
+            if read.states(100.0 * line.size / (one.size + two.size)):
+                return "percent", evidence, f"percent: {line.fact} of {' and '.join(evidence)}"
+    return None
+
+
+_OF_THE_WHOLE = re.compile(r"\s?of (?:the|all|total|our|its)\b", re.IGNORECASE)
 
 
 _WITH = re.compile("(?:与|和|加上?|连同|叠加)[^,，;；。0-9]{2,16}(?:合计|共计?|之和|相加|加总)(?:为|达|是|约)*$")
