@@ -694,7 +694,7 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
     scores, _ = _scores(near, facts, sentence, grid)
     best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
     found, tried, size = None, 0, abs(read.value)
-    for group in {group for i in best for group in _peers(i, grid)}:
+    for group in sorted({group for i in best for group in _peers(i, grid)}):
         lines = tuple(grid.entries[i] for i in group)
         if not _are_parts(lines):
             continue
@@ -705,7 +705,7 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
             if not match["gross"] and re.search(r"\bshort\b|空", clause) and sum(one.fact.value for one in lines) > 0:
                 continue
             total = sum(one.size for one in lines) if match["gross"] else total
-        shares = [100.0 * grid.entries[i].size / total for i in best if i in group]
+        shares = [100.0 * grid.entries[i].size / total for i in best if i in group and total]
         for value in [total] if amount else shares:
             tried += size / 3 <= value <= 3 * size
             if read.states(value) and (not amount or all(has_currency(read, one) for one in lines)):
@@ -723,7 +723,7 @@ _ALL_OF = re.compile(
 _NET_OR_GROSS = re.compile(r"\bnet\b|净|(?P<gross>\bgross\b|\babsolute\b|绝对值|总额)", re.IGNORECASE)
 
 
-def _peers(i: int, grid: Grid) -> Iterator[frozenset[int]]:
+def _peers(i: int, grid: Grid) -> Iterator[tuple[int, ...]]:
     """The lines of the unit and the time of one of them, three to eight, that share a word of their labels with it."""
     line = grid.entries[i]
     kind = _kind(line)
@@ -731,7 +731,7 @@ def _peers(i: int, grid: Grid) -> Iterator[frozenset[int]]:
         return
     alike = [j for j, one in enumerate(grid.entries) if _kind(one) == kind and one.when[0] == line.when[0]]
     for word in grid.grams[i] - _TIMES:
-        group = frozenset(j for j in alike if word in grid.grams[j])
+        group = tuple(j for j in alike if word in grid.grams[j])
         if word[0] != "=" and 3 <= len(group) <= _TOGETHER:
             yield group
 
@@ -840,7 +840,7 @@ def _of_all(values: list[float], lines: tuple[Entry, ...], direction: str | None
     together = sum(sizes)
     parts = _are_parts(lines)
     for one in sizes:
-        if one < together and not direction:
+        if 0 < one < together and not direction:
             if parts:
                 yield 100.0 * one / together
             yield from (100.0 * one / (together - one), 100.0 * (together - one) / one)
