@@ -26,6 +26,7 @@ MODULES = frozenset(
         "llamafactory.train.sft.trainer",
         "llamafactory.train.sft.workflow",
         "llamafactory.train.trainer_utils",
+        "llamafactory.train.tuner",
         "llamafactory.webui.chatter",
         "llamafactory.webui.common",
         "llamafactory.webui.components.data",

@@ -376,7 +376,6 @@ def export(job: Job) -> bool:
         recipe = job.recipe("export.yaml")
         record.command = _llamafactory("export", recipe, overrides, folder / "llamafactory.log")
         name, base_folder = read_yaml(recipe)["template"], BASE if job.embedded else None
-        template.write(folder / "merged", name)
         template.ensure(folder / "merged", name, base_folder)
         return _names(folder)
 

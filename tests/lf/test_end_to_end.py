@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from riskscribe.release import template
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = "recipes/smollm2_135m"
 
@@ -71,6 +73,9 @@ def test_train_predict_export(tiny_model, make_dataset, tmp_path):
     assert results["predict_risk_cases"] == 6
     # an untrained model's babble is no report, and the rubric says so
     assert results["predict_risk_schema_valid"] == results["predict_risk_fatal_error_free"] == 0
+
+    # upstream's Jinja takes an empty system message for one, its training does not
+    assert template.differences(out / "merged", "smollm2") == []
 
     from safetensors.torch import load_file
 

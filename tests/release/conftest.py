@@ -68,7 +68,6 @@ class Small:
 
         from riskscribe.data.rows import read_rows
         from riskscribe.lf import prompts
-        from riskscribe.release import template
 
         tokenizer = AutoTokenizer.from_pretrained(tiny_model)
         tokenizer.add_special_tokens({"bos_token": "<|im_start|>"})
@@ -95,7 +94,6 @@ class Small:
         manifest.finish(self.adapter, record, ["adapter_model.safetensors"])
         self.merged = folder / "merged"
         self.merge(self.adapter, self.base, self.merged)
-        template.write(self.merged, TEMPLATE)
 
     @staticmethod
     def merge(adapter: Path, base: Path, out: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from riskscribe.files import replacing
-from riskscribe.lf import api, board, cluster, decode, guide, live, provenance, rows
+from riskscribe.lf import api, board, cluster, decode, guide, live, provenance, rows, template
 from riskscribe.lf.tasks import CASES, TASKS
 
 TESTED = ("0.9.4", "0.9.5")
@@ -484,6 +484,12 @@ ATTACHMENTS = (
         },
         tested=("0.9.5",),  # 0.9.4 goes another way, through Ray Train, and asks for GPUs
         package="ray",
+    ),
+    Attachment(
+        "llamafactory.train.tuner",
+        "a merged model's chat template is the one it was trained with",
+        template.carry_template,
+        {"export_model": ("args",), "get_infer_args": ("args",)},
     ),
     Attachment(
         "llamafactory.webui.chatter",

@@ -1,7 +1,11 @@
 """The chat template LLaMA-Factory trains and serves with: as Jinja for others, and as token ids."""
 
+from functools import wraps
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from riskscribe import manifest
 from riskscribe.errors import InputError
 
 Conversation = list[dict[str, str]]
@@ -37,3 +41,23 @@ def jinja(name: str, tokenizer: Any) -> str:
     given = "{% set system_message = messages[0]['content'] %}"
     text = text.replace(given, f"{{% set system_message = messages[0]['content'] or '{default}' %}}")
     return text.replace("{% if system_message is defined %}", "{% if system_message %}")
+
+
+def carry_template(module: ModuleType) -> None:
+    """What is merged from an adapter with a record of its training gets the chat template that it was trained with.
+
+    Upstream leaves it the base's own, which may render other prompts. Upstream: train/tuner.py, export_model.
+    """
+    upstream = module.export_model
+
+    @wraps(upstream)
+    def export_model(args=None):
+        from riskscribe.release import template
+
+        upstream(args)
+        model_args, data_args, *_ = module.get_infer_args(args)
+        recorded = any(manifest.load(Path(one)) for one in model_args.adapter_name_or_path or [])
+        if recorded and data_args.template:
+            template.write(Path(model_args.export_dir), data_args.template)
+
+    module.export_model = export_model
