@@ -11,8 +11,9 @@ import pytest
 
 from riskscribe import manifest, stages
 from riskscribe.errors import InputError
+from riskscribe.lf.template import write
 from riskscribe.page.parity import write_parity
-from riskscribe.release import environments, parity, quantize, serve, template
+from riskscribe.release import environments, parity, quantize, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE = {"metrics": ["schema_valid"], "margin_points": 60, "minimum_cases": 6, "when": ["bound"]}
@@ -152,7 +153,7 @@ def test_a_changed_rotary_base_is_rejected(gate, artefact):
 
 def test_a_wrong_chat_template_is_rejected(gate, artefact):
     folder = artefact()
-    template.write(folder, "qwen")
+    write(folder, "qwen")
     found = gate(merged=folder)
     assert "chat template: conversation 1: character" in failed(found, "merged")["sound"]
     rejected(found, folder)
@@ -179,7 +180,7 @@ def test_an_adapter_of_another_base_is_rejected(gate, artefact, small, tmp_path)
     """The merge itself is exact, so adapter and merged agree: only where the adapter comes from tells."""
     folder = tmp_path / "foreign"
     small.merge(small.adapter, small.other_base, folder)
-    template.write(folder, "smollm2")
+    write(folder, "smollm2")
     InProcess.adapter, kept = None, InProcess.adapter
     try:
         found = gate(base=small.other_base, merged=folder)

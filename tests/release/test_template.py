@@ -8,6 +8,7 @@ import pytest
 
 from riskscribe.errors import InputError
 from riskscribe.files import read_yaml
+from riskscribe.lf.template import write
 from riskscribe.release import template
 
 NO_STOP = "trained by Hugging Face"
@@ -38,7 +39,7 @@ def test_the_checkpoints_own_template_differs_by_a_full_stop(exported):
 
 @pytest.mark.parametrize("name", ["smollm2", "qwen"])
 def test_the_template_that_is_written_is_llamafactorys(exported, tiny_model, name):
-    template.write(exported, name)
+    write(exported, name)
     assert template.differences(exported, name, tiny_model) == []
     assert template.differences(exported, {"smollm2": "qwen", "qwen": "smollm2"}[name], tiny_model)
 
@@ -52,7 +53,7 @@ def test_the_template_that_is_written_is_llamafactorys(exported, tiny_model, nam
     ],
 )
 def test_a_broken_template_is_told(exported, change, reason):
-    template.write(exported, "smollm2")
+    write(exported, "smollm2")
     path = exported / "chat_template.jinja"
     path.write_text(change(path.read_text()))
     assert reason in template.differences(exported, "smollm2")[0]
@@ -60,7 +61,7 @@ def test_a_broken_template_is_told(exported, change, reason):
 
 def test_another_tokenizer_is_told(exported, tiny_model):
     """The same text, but other token ids: half of the vocabulary's merges are gone."""
-    template.write(exported, "smollm2")
+    write(exported, "smollm2")
     path = exported / "tokenizer.json"
     found = json.loads(path.read_text())
     del found["model"]["merges"][600:]
@@ -78,7 +79,7 @@ def test_no_template_and_no_tokenizer(exported):
 
 def test_an_unknown_template_name_is_refused(exported):
     with pytest.raises(InputError, match="LLaMA-Factory has none of this name"):
-        template.write(exported, "smollm9")
+        write(exported, "smollm9")
 
 
 def test_the_conversations_cover_what_they_claim():

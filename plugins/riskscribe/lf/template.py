@@ -43,6 +43,23 @@ def jinja(name: str, tokenizer: Any) -> str:
     return text.replace("{% if system_message is defined %}", "{% if system_message %}")
 
 
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder. Raises InputError where it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a corrupted file raises whatever the parser of its kind raises
+        raise InputError(f"{folder}: its tokenizer cannot be read ({type(error).__name__}: {error})") from None
+
+
+def write(folder: Path, name: str) -> None:
+    """Give the model in `folder` LLaMA-Factory's template `name` as its chat template."""
+    tokenizer = read_tokenizer(folder)
+    tokenizer.chat_template = jinja(name, tokenizer)
+    tokenizer.save_pretrained(folder)
+
+
 def carry_template(module: ModuleType) -> None:
     """What is merged from an adapter with a record of its training gets the chat template that it was trained with.
 
@@ -52,12 +69,10 @@ def carry_template(module: ModuleType) -> None:
 
     @wraps(upstream)
     def export_model(args=None):
-        from riskscribe.release import template
-
         upstream(args)
         model_args, data_args, *_ = module.get_infer_args(args)
         recorded = any(manifest.load(Path(one)) for one in model_args.adapter_name_or_path or [])
         if recorded and data_args.template:
-            template.write(Path(model_args.export_dir), data_args.template)
+            write(Path(model_args.export_dir), data_args.template)
 
     module.export_model = export_model

@@ -27,7 +27,6 @@ from riskscribe.errors import InputError
 from riskscribe.evaluate import compare
 from riskscribe.evaluate.score import METRICS, Record, score_answer
 from riskscribe.files import read_json, read_yaml, sha256, validate, write_json
-from riskscribe.lf.scorer import first_apart
 from riskscribe.release import checkpoint, environments, quantize, serve
 
 MODULE = "riskscribe.lf.parity_row"
@@ -200,6 +199,8 @@ class Gate:
 
     def _quantized(self, name: str, folder: Path) -> dict[str, Any]:
         """Scores by the quantizer's own environment, answers from the weights that it de-quantized."""
+        from riskscribe.lf.scorer import first_apart
+
         config = checkpoint.config(folder)
         method = config.get("quantization_config", {}).get("quant_method")
         engine = {"awq": "autoawq", "compressed-tensors": "llmcompressor"}.get(method)

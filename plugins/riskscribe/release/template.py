@@ -1,30 +1,11 @@
-"""The chat template of an exported model: written as LLaMA-Factory renders it, and checked prompt by prompt."""
+"""The chat template of an exported model, checked prompt by prompt against what LLaMA-Factory renders."""
 
 from pathlib import Path
-from typing import Any
 
 from riskscribe.errors import InputError
 from riskscribe.files import read_yaml
 
 CONVERSATIONS = Path(__file__).with_name("conversations.yaml")
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a corrupted file raises whatever the parser of its kind raises
-        raise InputError(f"{folder}: its tokenizer cannot be read ({type(error).__name__}: {error})") from None
-
-
-def write(folder: Path, name: str) -> None:
-    """Give the model in `folder` LLaMA-Factory's template `name` as its chat template."""
-    from riskscribe.lf import template
-
-    tokenizer = _tokenizer(folder)
-    tokenizer.chat_template = template.jinja(name, tokenizer)
-    tokenizer.save_pretrained(folder)
 
 
 def differences(folder: Path, name: str, base: Path | None = None) -> list[str]:
@@ -39,7 +20,7 @@ def differences(folder: Path, name: str, base: Path | None = None) -> list[str]:
     """
     from riskscribe.lf import template
 
-    own, trained = _tokenizer(folder), _tokenizer(base or folder)
+    own, trained = template.read_tokenizer(folder), template.read_tokenizer(base or folder)
     if not own.chat_template:
         return [f"{folder}: has no chat template"]
     found = []
