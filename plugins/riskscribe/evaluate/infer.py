@@ -698,11 +698,12 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
         lines = tuple(grid.entries[i] for i in group)
         if not _are_parts(lines):
             continue
-        total = abs(sum(one.fact.value for one in lines))
+        net = sum(one.fact.value for one in lines)
+        total = abs(net)
         if any(one.fact.value < 0 for one in lines):  # both long and short: the words must say which is told
             if not amount or not (match := _NET_OR_GROSS.search(clause)):
                 continue
-            if not match["gross"] and re.search(r"\bshort\b|空", clause) and sum(one.fact.value for one in lines) > 0:
+            if not match["gross"] and net > 0 and _SHORT.search(clause):
                 continue
             total = sum(one.size for one in lines) if match["gross"] else total
         shares = [100.0 * grid.entries[i].size / total for i in best if i in group and total]
@@ -720,6 +721,7 @@ _ALL_OF = re.compile(
 )
 
 
+_SHORT = re.compile(r"\bshort\b|空")
 _NET_OR_GROSS = re.compile(r"\bnet\b|净|(?P<gross>\bgross\b|\babsolute\b|绝对值|总额)", re.IGNORECASE)
 
 
