@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from riskscribe.evaluate.context import Sentence
+from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.facts import Entry, Facts
 from riskscribe.evaluate.infer import TIMES, grams
 from riskscribe.evaluate.numbers import DURATIONS, MONEY
@@ -156,11 +156,29 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
                     reason = f"the change is to {new[0].fact}, not to {entry.fact}"
                     yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
                 continue
-            if sentence.contexts[i].told_earlier:
+            near = sentence.contexts[i]
+            if near.told_earlier or _AT_FIRST.search(near.lead) or _is_dated(entry, new[0], near):
                 continue
-            if not entry.meaning.years & sentence.contexts[i].years:
+            if not entry.meaning.years & near.years:
                 reason = f"the change is to {new[0].fact}, not to {entry.fact}"
                 yield _claim(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
+
+
+# what stands before, at the beginning, or at a date, whatever it is called
+_AT_FIRST = re.compile(
+    r"\bhad\b|\b(?:starting|opening|initial|original|base)\b|\bat the (?:end|start|beginning) of\b|期初|起初|起点|原先|原本|原来",
+    re.IGNORECASE,
+)
+
+
+def _is_dated(old: Entry, new: Entry, near: Context) -> bool:
+    """Whether the words before a number name the month or the day of the earlier line, and not that of the later."""
+    own, other = (set(_DATES.findall(lower(one.fact.label))) for one in (old, new))
+    said = set(_DATES.findall(lower(near.lead)))
+    return bool(said & (own - other)) and not said & (other - own)
+
+
+_DATES = re.compile(r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|[0-9]{1,2}[月日]|[0-9]{1,2}(?=\s[a-z])")
 
 
 def _twice(text: str, sentence: Sentence, numbers, entries, values, facts: Facts):
@@ -185,7 +203,7 @@ _OR = re.compile(
     r"|占[^,，;；0-9]{1,12}的)(?:about\s|约)?",
     re.IGNORECASE,
 )
-_OF_IT = re.compile(r"\s?of (?:it|this|that|them)\b", re.IGNORECASE)
+_OF_IT = re.compile(r"\s?of (?:it|this|that|them)\b(?! [a-z])", re.IGNORECASE)
 
 
 def _shares(text: str, sentence: Sentence, numbers, entries, facts: Facts):

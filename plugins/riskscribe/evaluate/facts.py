@@ -198,6 +198,10 @@ PLAIN_CHARS = frozenset(
 )
 
 
+# what lies beyond a limit is none: customers above the large-account threshold
+_BEYOND_IT = re.compile(r"(?:\b(?:above|over|below|under|beyond|exceeding|breach(?:es|ing)? of)\b[^,;:]{0,30}|(?:超过|高于|低于|突破|超)[^，,；;]{0,8})$")
+
+
 @lru_cache(maxsize=4096)
 def meaning(label: str) -> Meaning:
     """Reads a label. Cached: the same labels come with every text."""
@@ -211,7 +215,8 @@ def meaning(label: str) -> Meaning:
         if term.tag == "measures":
             measures.add(term.name)
         elif term.tag == "qualities":
-            qualities.add(term.name)
+            if term.name != "limit" or not _BEYOND_IT.search(small, 0, term.start):
+                qualities.add(term.name)
         elif term.tag == "quarters":
             quarters.add(term.name)
         elif term.tag == "previous" and term.name == "strong":

@@ -68,8 +68,10 @@ _LOSS = re.compile(
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used"
     r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing)"
     r"|drawdowns?|in the red|absorb\w*|consum\w+|burn\w*|(?:took|tak\w+) away|knock\w*|weigh\w*|erod\w+|dent\w*"
-    r"|detract\w*|subtract\w*|drag\w*|headwinds?|shed|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+)\b"
-    r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
+    r"|detract\w*|subtract\w*|drag\w*|headwinds?|shed|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+"
+    r"|pain\w*|costli\w+|cheap\w*|damag\w*|sell-?offs?|shocks?|hurts?|hit|harm\w*|suffer\w*|slump\w*|crash\w*|plung\w+|slid|s[aiu]nk\w*"
+    r"|wip\w+ (?:out|off)|squeez\w+|wors[et]\w*|crisis|crises|severe\w*|remov\w+|take out|takes out)\b"
+    r"|打击|拖累|受损|缩水|承压|回吐|蒸发|便宜|侵蚀|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
     re.IGNORECASE,
 )
 _LOSES = re.compile(
@@ -754,6 +756,13 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         if ids is not None or lenient:
             mistaken = any(one.rank == 0 for one in faults)
             computed = infer(read, near, facts, sentence, ids, mistaken) or computed
+        if ids is None and lenient and computed is None:
+            told = frozenset(one.fact.id for one in facts.entries if near.tells(one))
+            if len(told) > 1:  # what the clause tells beside the number is as good as cited
+                beside = sentence._replace(ids=told)
+                computed = derive(read, near, facts, beside, lenient) or infer(
+                    read, near, facts, beside, told, mistaken
+                )
     if computed is not None and not computed.fault:
         reason = computed.reason
         if lenient and near.cited is None:

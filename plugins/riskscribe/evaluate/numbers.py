@@ -23,7 +23,7 @@ SCALES = {
     "trillions": 1e12, "billions": 1e9, "millions": 1e6, "thousands": 1e3,
     "万亿": 1e12, "千亿": 1e11, "百亿": 1e10, "十亿": 1e9, "亿": 1e8, "千万": 1e7, "百万": 1e6, "十万": 1e5, "万": 1e4,
     "千": 1e3, "cents": 1e-2, "cent": 1e-2, "us cents": 1e-2, "hk cents": 1e-2, "euro cents": 1e-2, "美分": 1e-2,
-    "港仙": 1e-2, "¢": 1e-2, "pence": 1e-2, "p": 1e-2,
+    "港仙": 1e-2, "分钱": 1e-2, "¢": 1e-2, "pence": 1e-2, "p": 1e-2,
 } | MULTIPLES  # fmt: skip
 CODES = (
     "USD", "EUR", "GBP", "JPY", "CNY", "CNH", "HKD", "CHF", "AUD", "CAD", "NZD", "SGD", "KRW", "TWD", "INR", "SEK",
@@ -181,6 +181,9 @@ _CALENDAR_DIGITS = re.compile(
     r"[0-9](?:(?:(?<=1)9|(?<=2)0)[0-9]{2}(?:年|\s?[-/年.]\s?[0-9])|:[0-9]|月|[日号季]|年[末底初度上下全同前第一二三四1-4]|(?<=9)[Mm]|[-—~至/]2[0-9]年)"
 )
 # words behind which a number names a thing instead of measuring it
+# of those aged 16 to 24, of 16-24岁
+_AGES = re.compile("(?:[-—–~至到][0-9]{1,3})周?岁|(?<=[-—–~至到][0-9][0-9])周?岁|周?岁(?:及|或)?以[上下]")
+_AGED = re.compile(r"\b(?:aged|ages)\s(?:[0-9]{1,3}\s?(?:-|–|to|and)\s?)?$", re.IGNORECASE)
 _NAMING = re.compile(
     r"(?:\b(?:S&P|Nikkei|Russell|FTSE|STOXX|CSI|Hang\sSeng|Tier|Level|IFRS|IAS|ASC|SFAS|FASB|Note|Table|Figure|Section"
     r"|Chapter|Page|Item|Form|Phase|Stage|Top|Fortune|ISO|Article|Rule|Schedule|Exhibit|Appendix|Part|Basel|Category"
@@ -599,6 +602,8 @@ def _no_value(text: str, head: str, match: re.Match, end: int, unit: str | None,
         return "part of a name"  # 10-K
     if before == "第":
         return "ordinal"
+    if unit is None and (_AGES.match(text, stop) or _AGED.search(text, max(0, start - 16), start)):
+        return "part of a name"
     if unit is None and _NAMING.search(text[max(0, start - 24) : start]):
         return "part of a name"
     return "list number" if start in listed else None
@@ -780,7 +785,8 @@ def _ranges(found: list[Read], text: str) -> None:
         between = text[one.span[1] : two.span[0]]
         head = text[max(0, one.span[0] - 14) : one.span[0]]
         joined = _RANGE.fullmatch(between) or (between == " and " and _BETWEEN.search(head))
-        if gap == 0 and two.sign < 0 and text[two.span[0]] == "-":  # "5亿-6亿": a dash, no sign
+        dash = gap == 0 and two.sign < 0 and text[two.span[0]] == "-"  # "5亿-6亿": no sign; but one in "3年-6.2万元"
+        if dash and (one.unit not in DURATIONS or two.unit == one.unit):
             joined, two = True, two._replace(value=-two.value, sign=0, span=(two.span[0] + 1, two.span[1]))
         if not joined:
             continue
