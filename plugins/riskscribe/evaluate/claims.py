@@ -105,6 +105,7 @@ def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts
         yield from _twice(text, sentence, numbers, entries, values, facts)
         yield from _shares(text, sentence, numbers, entries, facts)
         yield from _above(text, sentence, numbers, entries, facts)
+        yield from _relative(text, sentence, numbers, entries, facts)
         yield from _of_another(text, sentence, numbers, entries, values, facts)
         if "change" in tags:
             yield from _better(text, sentence, terms, numbers, entries, facts)
@@ -178,7 +179,7 @@ def _is_dated(old: Entry, new: Entry, near: Context) -> bool:
     return bool(said & (own - other)) and not said & (other - own)
 
 
-_DATES = re.compile(r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|[0-9]{1,2}[月日]|[0-9]{1,2}(?=\s[a-z])")
+_DATES = re.compile(r"\b(?:q[1-4]|h[12]|(?:19|20)[0-9]{2})\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|[0-9]{1,2}[月日]|[0-9]{1,2}(?=\s[a-z])")
 
 
 def _twice(text: str, sentence: Sentence, numbers, entries, values, facts: Facts):
@@ -402,6 +403,90 @@ def _above(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         right = (what.size > base.size) == bool(match["above"])
         reason = f"{_told(what)} is {'not above' if match['above'] else 'not below'} {_told(base)}"
         yield _claim(text, match.span(), "compare", right, [what, base], reason), [k]
+
+
+_UP_WORDS = (
+    "more|higher|larger|greater|bigger|longer|faster|quicker|wider|broader|stronger|heavier|dearer|richer|older|deeper|steeper"
+    "|thicker|costlier|pricier|above|over|ahead of|beyond|outside|in excess of|clear of|on top of"
+)
+_DOWN_WORDS = (
+    "less|fewer|lower|smaller|shorter|slower|narrower|tighter|weaker|lighter|cheaper|poorer|younger|shallower|thinner|softer"
+    "|below|beneath|under|behind|short of|shy of|inside|within"
+)
+# "25.6 points higher than the LCR", "$33m more than corporates", "60 basis points below the headline rate"
+_THAN = re.compile(
+    rf"(?:\s(?!and\b|or\b|of\b)[a-z]+)?\s(?:(?P<up>{_UP_WORDS})|(?P<down>{_DOWN_WORDS}))\b(?:(?:\s[a-z]+)?\sthan)?\s"
+    r"(?!(?:the\s|a\s)?(?:past|last|same|course|days?|weeks?|months?|quarters?|years?|half|period|[a-z]+ (?:months?|weeks?|years?))\b)"
+    r"(?P<base>[^,;:()\x00]{2,60})",
+    re.IGNORECASE,
+)
+_OWN_THAN = re.compile("above|over|ahead of|beyond|outside|in excess of|clear of|on top of|below|beneath|under|behind"
+                       "|short of|shy of|inside|within", re.IGNORECASE)  # fmt: skip
+# "比本周均值高384万元", "高于第二产业12.2个百分点"
+_BI = re.compile(
+    "(?:比|较)(?P<base>[^,，;；。比较]{1,24}?)(?:又|还|仍|再|要|略|每[\u4e00-\u9fff])?(?:(?P<up>高|多|大|长|快|贵|强|宽)|(?P<down>低|少|小|短|慢|便宜|弱|窄))[出了]?(?:约|近|逾)?\\s?$"
+    "|(?:(?P<above>高于|高出|多于|多出|超出|大于|领先|跑赢)|(?P<below>低于|低出|少于|落后|小于|逊于|跑输))(?P<thing>[^,，;；。0-9]{1,16})(?:约|近|逾)?\\s?$"
+)
+
+
+def _relative(text: str, sentence: Sentence, numbers, entries, facts: Facts):
+    """Which of two lines is above the other by a computed number: the one told or named, not what it is compared with."""
+    for k, one in enumerate(numbers):
+        if one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
+            continue
+        lines = [facts.line_of(name) for name in one.evidence]
+        if None in lines or lines[0].size == lines[1].size:
+            continue
+        start, end = one.span
+        match = _THAN.match(sentence.text, end, sentence.clause.end)
+        if match is not None and match[0].lower().find("than") < 0 and not _OWN_THAN.search(match[0]):
+            match = None
+        if match is not None:
+            base, up, span = match["base"], bool(match["up"]), match.span()
+            at = match.start("base")
+        else:
+            match = _BI.search(sentence.text, max(sentence.clause.start, start - 40), start)
+            if match is None:
+                continue
+            base = match["base"] or match["thing"]
+            up, span, at = bool(match["up"] or match["above"]), match.span(), match.start()
+        below = [line.fact.value < 0 for line in lines]
+        if any(below) and not (all(below) and sentence.contexts[k].says(_LOSSES)):
+            continue
+        what = _compared_with(base, at, k, lines, sentence, entries)
+        if what is None:
+            continue
+        other = lines[0] if what is lines[1] else lines[1]
+        right = (other.size > what.size) == up
+        reason = f"{_told(other)} is {'not above' if up else 'not below'} {_told(what)}"
+        yield _claim(text, span, "compare", right, [other, what], reason), [k]
+
+
+_LOSSES = re.compile(r"\b(?:loss\w*|los[et]s?|costs?|drawdowns?)\b|亏|损失|回撤", re.IGNORECASE)
+
+
+def _compared_with(base: str, at: int, k: int, lines: list[Entry], sentence: Sentence, entries) -> Entry | None:
+    """The one of two lines that a computed number is told against, by the words for it; None where they do not say."""
+    behind = [j for j, read in enumerate(sentence.reads) if at <= read.span[0] < at + len(base) and not read.kind]
+    told = [line for line in lines if any(entries[j] is line for j in behind)]
+    if behind:
+        return told[0] if len(told) == 1 else None
+    said = grams(base) | set(_DATES.findall(lower(base)))
+    said |= {lower(one.name) for one in sentence.terms if one.tag == "quarters" and at <= one.start < at + len(base)}
+    named = [grams(one.fact.label) | set(_DATES.findall(lower(one.fact.label))) for one in lines]
+    apart = [bool((named[i] - named[1 - i]) & said) for i in (0, 1)]
+    then = any(one.tag == "previous" and one.name == "strong" and at <= one.start < at + len(base) for one in sentence.terms)
+    if then and apart[0] == apart[1] and lines[0].when[0] != lines[1].when[0]:
+        return min(lines, key=lambda line: line.when)
+    if "后者" in base or "前者" in base:
+        first = [line for entry in entries[:k] for line in lines if entry is line][:2]
+        return first["后者" in base] if len(first) == 2 else None
+    if apart[0] != apart[1]:
+        return lines[apart.index(True)]
+    before = [line for line in lines if any(entry is line for entry in entries[:k])]
+    if not any(apart) and len(before) == 1:
+        return lines[0] if before[0] is lines[1] else lines[1]
+    return None
 
 
 _BOUNDS = frozenset({"limit", "budget", "average"})

@@ -477,9 +477,14 @@ def _is_told_of(text: str, term: Term, start: int) -> bool:
     return term.end <= start and bool(_THEN.fullmatch(text, term.end, start))
 
 
+_INTO = re.compile(r"\b(?:begin|began|start|started|enter|entered|entering|into|ahead of)\s$", re.IGNORECASE)
+
+
 def _is_base(text: str, time: Read, start: int) -> bool:
     """Whether a period is the one that a number is compared with: "up 27.8m from Q2 to 214.8m"."""
     at, end = time.span
+    if _INTO.search(text, max(0, at - 16), at):  # "we begin 2025 with": the end of the year before
+        return True
     if at > start:  # "to 96% since 2022"
         return text[max(0, at - 6) : at].lower() == "since "
     return end <= start and bool(_BASE.search(text, max(0, at - 28), at)) and not _THEN.fullmatch(text, end, start)

@@ -722,7 +722,7 @@ def _groups(pool: list[Entry]) -> list[list[Entry]]:
 
 
 _REST = re.compile(
-    r"\b(?:rest|remain\w*|balance|open|vacant|empty|idle|others?|leav(?:es|ing)"
+    r"\b(?:rest|remain\w*|balance|outstanding|missing|still to|open|vacant|empty|idle|others?|leav(?:es|ing)"
     r"|un(?:hedged|drawn|used|let|sold|covered|funded|insured|secured|collaterali[sz]ed))\b"
     r"|其余|余下|剩余|其他|其它|另有|未|空置",
     re.IGNORECASE,
@@ -735,6 +735,11 @@ def _complements(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[
         part = one.fact.unit == "percent" and one.fact.role == "value" and 0 < one.fact.value < 100
         if part and (ids is not None or near.tells(one)) and read.states(100.0 - one.fact.value):
             yield Derived("difference", [one.fact.id], f"100 % less {one.fact}")
+    parts = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value" and near.tells(one)]
+    left = 100.0 - sum(one.fact.value for one in parts)
+    if 1 < len(parts) <= 6 and left > 0 and read.states(left) and all(same_time(parts[0], one) for one in parts):
+        evidence = [one.fact.id for one in parts]
+        yield Derived("difference", evidence, f"100 % less {', '.join(evidence)}")
 
 
 def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[Derived]:

@@ -31,6 +31,7 @@ from riskscribe.evaluate.facts import (
     singular_name,
 )
 from riskscribe.evaluate.infer import (
+    PER_POINT,
     TOTAL,
     grams,
     infer,
@@ -277,7 +278,6 @@ def _unit_behind(entry: Entry, near: Context) -> bool:
 
 _RATES = frozenset(lexicon()["rates"])
 _PER_BP = frozenset({"pv01", "bucket_pv01", "cs01"})  # what is told a basis point, whether its unit says so or not
-_PER_POINT = re.compile(r"\bper (?:bp|basis point)\b|01\b|每(?:个)?基点|基点价值", re.IGNORECASE)
 _LOOSE = frozenset(lexicon()["loose"])
 
 
@@ -294,7 +294,7 @@ def _unit_fits(read: Read, entry: Entry) -> bool:
     if written == "index":
         return unit in (None, "count")
     if written == "money_per_bp" and unit == "money":
-        return bool(entry.meaning.measures & _PER_BP or _PER_POINT.search(entry.fact.label))
+        return bool(entry.meaning.measures & _PER_BP or PER_POINT.search(entry.fact.label))
     if written == "bp" and entry.fact.counted:
         return False
     # a shock in the name of a scenario is no multiple

@@ -53,7 +53,7 @@ _NET = re.compile(rf"\b(?:net|real|spread|less|minus|after)\b|{_WITHOUT}|净|差
 _LEFT_OUT = re.compile(_WITHOUT, re.IGNORECASE)
 _SPAN = re.compile(
     r"\b(?:half|first-half|second-half|half-year|full-year|(?:six|nine|twelve) months|(?:two|three|both) \w+|together"
-    r"|combined|cumulative\w*|so far|to date|in (?:all|total))\b",
+    r"|combined|cumulative\w*|so far|to date|in (?:all|total))\b|[两三]个?[月季年周天日]|半年|全年|合并|累计|合计",
     re.IGNORECASE,
 )
 _RATIO = re.compile(r"\b(?:ratio|gearing|intensity|yields?|divided by)\b|率|比", re.IGNORECASE)
@@ -62,6 +62,7 @@ _LEVEL = re.compile(
     r"|覆盖|充足率",
     re.IGNORECASE,
 )
+PER_POINT = re.compile(r"\bper (?:bp|basis point)\b|01\b|每(?:个)?基点|基点价值", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:share of|accounts? for|makes? up)\b|占", re.IGNORECASE)
 _REST = re.compile(
     r"\b(?:rest|remain\w*|other|vacant|left|balance|non)\b|其余|余下|剩余|其他|其它|未|非|空", re.IGNORECASE
@@ -504,20 +505,44 @@ def infer(
         return found
     if ids is not None:
         return _of_two(read, grid, cited)
-    return _of_named(read, near, facts, sentence, grid) or _of_peers(read, near, facts, sentence, grid)
+    return (
+        _of_named(read, near, facts, sentence, grid)
+        or _of_peers(read, near, facts, sentence, grid)
+        or (_with_told(read, near, facts, sentence, mistaken, grid) if may_be else None)
+    )
+
+
+def _with_told(
+    read: Read, near: Context, facts: Facts, sentence: Sentence, mistaken: bool, grid: Grid
+) -> Derived | None:
+    """What a line told beside the number gives with one that the clause names, of whatever time."""
+    told = [i for i, one in enumerate(grid.entries) if near.tells(one)]
+    if not told:
+        return None
+    scores, _ = _scores(near, facts, sentence, grid)
+    best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _SPOKEN_OF]
+    chosen = sorted({*told, *best})
+    if not len(told) < len(chosen):
+        return None
+    ids = frozenset(grid.ids[i] for i in chosen)
+    return _of_pair(read, near, facts, sentence, ids, mistaken, grid, chosen, told)
 
 
 def _of_pair(
     read: Read, near: Context, facts: Facts, sentence: Sentence, ids: frozenset[str] | None, mistaken: bool,
-    grid: Grid, cited: list[int],
+    grid: Grid, cited: list[int], told: list[int] | None = None,
 ) -> Derived | None:  # fmt: skip
-    """The operation on two lines that the clause names best, of those cited where any are."""
+    """The operation on two lines that the clause names best, of those cited where any are, one of them told."""
     tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
     if cited:
         both = np.zeros_like(grid.upper)
         both[np.ix_(cited, cited)] = True
+        if told is not None:
+            beside = np.zeros(len(both), dtype=bool)
+            beside[told] = True
+            both &= beside[:, None] | beside[None, :]
         operations = [one._replace(allowed=one.allowed & both) for one in operations]
     low, high = read.interval()
     hits = []
@@ -576,7 +601,7 @@ def _of_pair(
             ):
                 continue  # a rate told beside an amount is mostly one of its own
             few = (one.hinted and rivals <= 2 and named) or (rivals <= _FEW and all(some & said for some in both))
-            if expected > _ACCIDENTS and not few:
+            if expected > (_ACCIDENTS if told is None else _OF_CITED) and (told is not None or not few):
                 continue
             plan = "budget" in near.all_qualities and is_plan_of(last, first)
             if one.name == "percent" and size > 100.5 and not (read.bound or tags & {"times"} or plan):
@@ -599,6 +624,13 @@ def _of_pair(
 def _of_two(read: Read, grid: Grid, cited: list[int]) -> Derived | None:
     """What two cited amounts give whatever they count: passenger of seat kilometres, contracts a day times days."""
     amounts = [i for i in cited if grid.entries[i].fact.unit not in ("percent", "ratio", "bp")]
+    rates = [grid.entries[i] for i in cited if grid.entries[i].fact.unit in ("percent", "bp")]
+    if len(cited) == 2 and len(rates) == 1 == len(amounts):  # a yield for each year of duration
+        count = grid.entries[amounts[0]]
+        value = _plain(rates[0]) / count.size * {"bp": 100.0}.get(read.unit, 1.0) if count.size else 0.0
+        if read.unit in ("percent", "points", "bp") and count.fact.currency is None and read.states(abs(value)):
+            ids = [rates[0].fact.id, count.fact.id]
+            return Derived("ratio", ids, f"ratio of {rates[0].fact} to {count.fact}")
     if len(amounts) != 2 or len(cited) > 3 or read.sign or grid.line[*amounts] or grid.line[*amounts[::-1]]:
         return None
     part, whole = sorted((grid.entries[i] for i in amounts), key=lambda entry: entry.size)
@@ -617,7 +649,7 @@ def _of_two(read: Read, grid: Grid, cited: list[int]) -> Derived | None:
         return None
     if part.fact.counted.startswith("/") and read.unit is None and read.states(times):  # what was bought at a price
         return Derived("ratio", ids, f"ratio of {whole.fact} to {part.fact}")
-    if read.unit == "percent" and same_time(part, whole) and read.states(100.0 / times):
+    if read.unit in ("percent", "points") and same_time(part, whole) and read.states(100.0 / times):
         return Derived("percent", ids, f"percent: {part.fact} of {whole.fact}")
     if (read.unit in DURATIONS or read.unit == "ratio") and read.states(times):
         return Derived("ratio", ids, f"ratio of {whole.fact} to {part.fact}")
@@ -798,13 +830,24 @@ def _values_of(read: Read, values: list[float], some: tuple[Entry, ...], directi
         for i, one in enumerate(values):  # a weight times the gap of two prices
             (a, x), (b, y) = ((values[j], kinds[j]) for j in range(3) if j != i)
             if x == y != kinds[i]:
-                yield one * (a - b) / (100.0 if x == -1 else 1.0)
-    if count == 3 and unit in ("points", "bp"):  # growth less a rate: real wages
+                per_point = some[i].fact.unit == "money_per_bp" or PER_POINT.search(some[i].fact.label)
+                times = 100.0 if x == -1 and per_point else 0.01 if x == -1 else 1.0
+                yield one * (a - b) * times
+                if x == -1 and not per_point:
+                    yield one * (a + b) * times  # the amount of two shares
+    if count == 3 and unit in ("points", "bp") and alike and not rates:  # what two shares of a whole are apart
+        for i, whole in enumerate(values):
+            a, b = values[:i] + values[i + 1 :]
+            if whole and max(abs(a), abs(b)) <= abs(whole):
+                yield {"bp": 1e4}.get(unit, 100.0) * (a - b) / whole
+    if count == 3 and unit in ("points", "bp"):  # growth or a share less a rate: real wages, storage short of a target
         for i in (i for i, kind in enumerate(kinds) if kind == -1):
             (a, x), (b, y) = ((values[j], kinds[j]) for j in range(3) if j != i)
             if x == y != -1 and a and b:
                 times = 100.0 if unit == "bp" else 1.0
                 yield from (times * (100.0 * (now / then - 1) - values[i]) for now, then in ((a, b), (b, a)))
+                if same_time(*(one for j, one in enumerate(some) if j != i)):
+                    yield times * (100.0 * min(a, b) / max(a, b) - values[i])
     if rates or unit not in ("percent", "points", "bp", "ratio"):
         return
     scale = {"ratio": 1.0, "bp": 1e4}.get(unit, 100.0)
