@@ -35,13 +35,13 @@ class Claim(BaseModel):
 
 _BEYOND = re.compile(
     r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than(?! that\b)"
-    r"|larger than|top(?:s|ped)"
+    r"|larger than|top(?:s|ped)|beat(?:s|ing)?|outstrip(?:s|ped)?|outpaced|eclipsed|overshot|clear(?:s|ed)|overtook|outweighed|outsold|outside"
     r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢|快于|好于|强于|长于|宽于|优于",
     re.IGNORECASE,
 )
 _SHORT = re.compile(
     r"below|under|less than|lower than|within|short of|fewer than|smaller than|behind|underperformed"
-    r"|fell short of|低于|小于|少于|未超过|不超过|以内|不足|跑输|慢于|差于|弱于|短于|窄于|不及",
+    r"|fell short of|miss(?:ed|es|ing)|undershot|undershoots|undershooting|undercut|trail(?:s|ed|ing)|lag(?:s|ged|ging)|shy of|inside|低于|小于|少于|未超过|不超过|以内|不足|跑输|慢于|差于|弱于|短于|窄于|不及",
     re.IGNORECASE,
 )
 _EXTREMES = re.compile(
@@ -269,6 +269,7 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
             yield _claim(text, numbers[i].span, "change", False, [entries[partner], entries[i]], reason), [i]
 
 
+_GOES_FROM = re.compile(r"[^.;]{0,40}?\bfrom\s(?:an?\s[a-z]+\s|about\s|some\s)?", re.IGNORECASE)
 _GOES_TO = re.compile("(?:至|到|为)(?:约|近|逾)?$")
 _THE_BASE = re.compile("(?:的?相比)?[,，]?[^,，;；。0-9]{0,24}")
 _SIZE_OF_IT = re.compile("[^,，;；。0-9]{0,3}[,，](?:调整)?(?:幅度|[增降涨跌减]幅)(?:为|是|达|约|近|逾)*")
@@ -323,6 +324,13 @@ def _of_computed(text: str, sentence: Sentence, terms, numbers):
             continue
         start, end = reads[i].span[1], reads[j].span[0]
         a, b = abs(reads[i].value), abs(reads[j].value)
+        if _GOES_FROM.fullmatch(sentence.text, start, end):  # "edged down to 23.0% from 22.2%"
+            moves = [one for one in terms if one.tag in ("up", "down") and one.start < end]
+            move = next((one for one in reversed(moves) if one.start >= start or one in contexts[i].left), None)
+            if move is not None and a != b and not contexts[i].moves_by:
+                reason = f"{reads[j].value:,.10g} to {reads[i].value:,.10g}: not so"
+                yield _claim(text, (move.start, move.end), "change", (a > b) == (move.tag == "up"), [], reason), [i]
+                continue
         for term in terms:
             if not start <= term.start < end:
                 continue
@@ -577,9 +585,15 @@ def _told(entry: Entry) -> str:
 # --- rose and fell
 
 
+_PLANNED = re.compile(r"\s(?:planned|budgeted|expected|forecast|foreseen|targeted|projected|hoped|feared)\b", re.IGNORECASE)
+
+
 def _changes(text, sentence: Sentence, terms, numbers, entries, values, facts: Facts):
     nouns = ("growth", "more than", "less than", "higher than", "lower than", "fewer than")
-    moves = [one for one in terms if one.tag in ("up", "down") and text[one.start : one.end].lower() not in nouns]
+    moves = [
+        one for one in terms if one.tag in ("up", "down")
+        and (text[one.start : one.end].lower() not in nouns or _PLANNED.match(sentence.text, one.end))
+    ]  # fmt: skip
     reads, contexts = sentence.reads, sentence.contexts
     done: set[int] = set()
     amounts = [i for i in values if not contexts[i].moves_by or reads[i].unit not in ("percent", "points", "bp")]

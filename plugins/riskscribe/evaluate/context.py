@@ -79,11 +79,11 @@ _LIMIT_LINK = re.compile(
 )
 _OF_BEFORE = re.compile(r"(?:\bof|/)\s?(?:the|its|a)?\s?$", re.IGNORECASE)
 _FROM = re.compile(
-    r"(?:\b(?:from|after|versus|vs\.?|against|compared (?:with|to)|than)|[由从较比])"
+    r"(?:\b(?:from|after|versus|vs\.?|against|compared (?:with|to)|opposed to|than)|[由从较比])"
     r"(?:\s|about|around|roughly|nearly|some|大?约|近|逾|超|the|prior|previous|last|yesterday|year|day|quarter|period|earlier|in|of|a|an|'s|’s|上年|去年|昨日|前值|同期|上期|的|[0-9年月末底季度一二三四上下半初期]|[A-Z]{3}|[(（]|\x00|,)*$",
     re.IGNORECASE,
 )
-_FROM_WORDS = frozenset(("from", "after", "versus", "vs", "against", "compared", "than", *"由从较比"))
+_FROM_WORDS = frozenset(("from", "after", "versus", "vs", "against", "compared", "opposed", "than", *"由从较比"))
 # behind the number, or behind its citation
 _OF_DAY = re.compile(
     r"[\s,]*(?:of|from|on)\s(?:yesterday|the (?:day before|previous day))"
