@@ -137,10 +137,12 @@ _TO = re.compile(
 
 def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
     """The earlier operand of a change told where the later one belongs."""
-    for one in numbers:
+    for k, one in enumerate(numbers):
         at = one.span[1]
         if one.operation not in ("difference", "percent change") or len(one.evidence) != 2:
             continue
+        if _AGAINST.search(sentence.contexts[k].before[-16:]):
+            continue  # "rose by 5.4% against 14.2%, and came to"
         old, new = ([other for other in facts.by_id[name] if other.fact.role == "value"] for name in one.evidence)
         if len(old) != 1 or len(new) != 1 or old[0].when[0] >= new[0].when[0]:
             continue
@@ -166,6 +168,7 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
 
 
 # what stands before, at the beginning, or at a date, whatever it is called
+_AGAINST = re.compile(r"\b(?:against|versus|vs\.?|compared (?:with|to)|than)\s$", re.IGNORECASE)
 _AT_FIRST = re.compile(
     r"\bhad\b|\b(?:starting|opening|initial|original|base)\b|\bat the (?:end|start|beginning) of\b|期初|起初|起点|原先|原本|原来",
     re.IGNORECASE,
@@ -204,6 +207,7 @@ _OR = re.compile(
     r"|占[^,，;；0-9]{1,12}的)(?:about\s|约)?",
     re.IGNORECASE,
 )
+_IS_ITS = re.compile(r"\b(?:equals?|is|was|are|were|represents?|amounts?|comes?|makes?|accounts?)\b", re.IGNORECASE)
 _OF_IT = re.compile(r"\s?of (?:it|this|that|them)\b(?! [a-z])", re.IGNORECASE)
 
 
@@ -218,7 +222,8 @@ def _shares(text: str, sentence: Sentence, numbers, entries, facts: Facts):
             continue
         start, end = sentence.reads[k].span
         told = part if _OR.fullmatch(sentence.text, numbers[k - 1].span[1], start) else None
-        told = told or (whole if _OF_IT.match(sentence.text, end) else None)
+        of_it = _OF_IT.match(sentence.text, end) and not _IS_ITS.search(sentence.text, numbers[k - 1].span[1], start)
+        told = told or (whole if of_it else None)
         other = whole if told is part else part
         if told is not None and before is other and not any(entry is told for entry in entries):
             reason = f"the share is of {whole.fact}, its part {part.fact}"
@@ -483,6 +488,11 @@ def _compared_with(base: str, at: int, k: int, lines: list[Entry], sentence: Sen
     said |= {lower(one.name) for one in sentence.terms if one.tag == "quarters" and at <= one.start < at + len(base)}
     named = [grams(one.fact.label) | set(_DATES.findall(lower(one.fact.label))) for one in lines]
     apart = [bool((named[i] - named[1 - i]) & said) for i in (0, 1)]
+    words = {one.name for one in sentence.terms if one.tag == "qualities" and at <= one.start < at + len(base)}
+    words &= _BOUNDS
+    bounds = [bool(words & one.meaning.qualities) for one in lines]
+    if bounds[0] != bounds[1]:
+        return lines[bounds.index(True)]
     then = any(one.tag == "previous" and one.name == "strong" and at <= one.start < at + len(base) for one in sentence.terms)
     if then and apart[0] == apart[1] and lines[0].when[0] != lines[1].when[0]:
         return min(lines, key=lambda line: line.when)
@@ -701,8 +711,8 @@ def _governing(moves: list[Term], reads, values, low: int, high: int, sentence: 
     between = [one for one in moves if middle <= one.start < end]
     if between:
         return between[-1]
-    at = values.index(high)
-    stop = reads[values[at + 1]].span[0] if at + 1 < len(values) else sentence.clause.end
+    behind = (one.span[0] for one in reads[high + 1 :] if not one.kind and not one.ignored)
+    stop = next(behind, sentence.clause.end)
     stop = next((one.start for one in sentence.grouped if end <= one.start < stop), stop)
     behind = [one for one in moves if reads[high].span[1] <= one.start < stop]
     return behind[0] if behind and len({one.tag for one in behind}) == 1 and start >= 0 else None

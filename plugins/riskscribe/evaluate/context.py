@@ -60,9 +60,10 @@ _PART = re.compile(
 _AGAIN = re.compile(r"[\s,(]*(?:or|that is|i\.e\.)\b", re.IGNORECASE)
 _LIMIT_AFTER = re.compile(
     r"\s?(?:(?:VaR|ES|hard|soft|stress|loss|delta|vega|gamma|exposure|risk|board|desk|regulatory|internal)\s){0,3}"
-    r"(?:limit|cap|ceiling|threshold)s?\b|的?(?:VaR|硬|软|压力|风险)?(?:限额|上限)(?!的|使用)",
+    r"(?:limit|cap|ceiling|threshold)s?\b|的?(?:VaR|硬|软|压力|风险|止损|授信)?(?:限额|上限|额度)(?!的|使用)",
     re.IGNORECASE,
 )
+_IN_USE = re.compile(r"\s(?:drawn|used|utilised|utilized|in use|taken|outstanding|deployed)\b|的?(?:已用|占用|使用)", re.IGNORECASE)
 _LIMIT_BEFORE = re.compile(
     r"(?:\b(?:limit|cap|ceiling|threshold)(?:\s(?:of|is|was|at|stands at|remains|set at))?[:\s]*"
     r"|(?:限额|上限)(?:为|是|：|:|设为)?\s?)$",
@@ -224,6 +225,8 @@ class Context:
     @property
     def names_limit(self) -> bool:
         """Whether the words beside the number call it a limit."""
+        if _IN_USE.match(self.after):  # "inside its limit: 143m drawn"
+            return False
         return bool(_LIMIT_AFTER.match(self.after) or _LIMIT_BEFORE.search(self.before[-48:]))
 
     @property

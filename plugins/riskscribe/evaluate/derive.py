@@ -341,7 +341,9 @@ def _changes(
                 continue
             rising = change > 0
             direction = direction_of(tags, near, last.fact.label)
-            if ordered and not facts.of_case and _compares_earlier(near, earlier, later):
+            if not facts.of_case and ROOM.search(near.text[slice(*near.clause)]):
+                direction = None  # less used is more left
+            if ordered and not facts.of_case and compares_earlier(near, earlier, later):
                 rising = not rising
             losses = before < 0 and after < 0
             told = [*_RESULTS.finditer(near.before)] if losses else ()
@@ -362,11 +364,16 @@ def _changes(
                 yield Derived(what, evidence, f"went {'up' if rising else 'down'}: {told}", "comparative")
 
 
-def _compares_earlier(near: Context, earlier: Entry, later: Entry) -> bool:
+_COMPARED = re.compile(r"\b(?:compared|against|versus|from|after)\b|[较比]", re.IGNORECASE)
+ROOM = re.compile(r"\b(?:headroom|room|cushion|buffer|slack|leeway)\b|余量|空间|缓冲", re.IGNORECASE)
+
+
+def compares_earlier(near: Context, earlier: Entry, later: Entry) -> bool:
     """Whether the earlier value is what is higher or lower: "Deliveries in Q4, at 78,915, had been 17,675 higher"."""
     before = [one for one in near.reads if one.span < near.span and not one.kind and not one.ignored]
     return (
         bool(before and _ADJECTIVE.match(near.after))
+        and not _COMPARED.search(near.text, near.clause[0], before[-1].span[0])
         and before[-1].states(earlier.size)
         and not before[-1].states(later.size)
     )
@@ -411,12 +418,13 @@ _ADJECTIVE = re.compile(
     r"|growth|jump))\b(?!\s(?:single|double))",
     re.IGNORECASE,
 )
+_NOUN = re.compile("的(?:(?P<down>降幅|跌幅|减幅|回落)|(?P<up>增幅|涨幅|升幅))")
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
 def direction_of(tags, near: Context, label: str = "") -> str | None:
     """Up or down as the words nearest to the number say; not the growth of a line that is one by its label."""
-    if match := _ADJECTIVE.match(near.after):
+    if match := _ADJECTIVE.match(near.after) or _NOUN.match(near.after):
         return match.lastgroup
     names = label.lower()
     for one in [*reversed(near.left), *near.right]:

@@ -202,6 +202,9 @@ PLAIN_CHARS = frozenset(
 _BEYOND_IT = re.compile(r"(?:\b(?:above|over|below|under|beyond|exceeding|breach(?:es|ing)? of)\b[^,;:]{0,30}|(?:超过|高于|低于|突破|超)[^，,；;]{0,8})$")
 
 
+_BROKEN = re.compile(r"\s?(?:breach|excess|overrun|exceedance|violation|exception)|突破|超限")
+
+
 @lru_cache(maxsize=4096)
 def meaning(label: str) -> Meaning:
     """Reads a label. Cached: the same labels come with every text."""
@@ -215,7 +218,7 @@ def meaning(label: str) -> Meaning:
         if term.tag == "measures":
             measures.add(term.name)
         elif term.tag == "qualities":
-            if term.name != "limit" or not _BEYOND_IT.search(small, 0, term.start):
+            if term.name != "limit" or not (_BEYOND_IT.search(small, 0, term.start) or _BROKEN.match(small, term.end)):
                 qualities.add(term.name)
         elif term.tag == "quarters":
             quarters.add(term.name)

@@ -16,7 +16,9 @@ import numpy as np
 
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import (
+    ROOM,
     Derived,
+    compares_earlier,
     direction_of,
     has_currency,
     is_operand,
@@ -414,6 +416,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         found.append(_Operation("difference", -times * grid.gap, same_rates, True))
         if cited or "sum" in tags:
             found.append(_Operation("sum", times * grid.sum, same_rates & grid.upper, "sum" in tags))
+        if unit != "index" and cited and _OF_A_WHOLE.match(near.after):  # 35 basis points of loans
+            found.append(_Operation("percent", 100 * times * grid.share, same_amounts, True))
         if unit == "index":
             plain = np.array([one.fact.unit is None for one in grid.entries])
             plain = plain[:, None] & plain[None, :]
@@ -461,6 +465,7 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     return found
 
 
+_OF_A_WHOLE = re.compile(r"\s?of\s", re.IGNORECASE)
 _ENERGY = re.compile(r"(?:\b(?:each|every|per|an?)\s|/|每)(?P<scale>[kmgt])(?:\w{2,3}watt-?\s?|w)h", re.IGNORECASE)
 
 
@@ -919,7 +924,8 @@ def _against(one: _Operation, value: float, first: Entry, last: Entry, named, re
     if one.line:
         if read.sign and ((value < 0) != (read.sign < 0) or (read.sign < 0 and (direction or _BY.search(near.lead)))):
             return "sign"
-        wrong = direction and (value > 0) != (direction == "up") and first.fact.value >= 0
+        rising = (value > 0) != compares_earlier(near, first, last)
+        wrong = direction and rising != (direction == "up") and first.fact.value >= 0 and not ROOM.search(clause)
         return "comparative" if wrong else None
     if one.name in ("ratio", "percent") and _COVERS.search(clause):
         a, b = (_place(mine - other, clause) for mine, other in (named, named[::-1]))

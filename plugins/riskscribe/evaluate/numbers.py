@@ -158,7 +158,7 @@ _CALENDAR = re.compile(
     r"(?!\s?(?:%|[kmb]n?\b|million|billion))"
     rf"|\b(?P<m4>{_MONTH})[\s-](?P<y4>(?:19|20)[0-9]{{2}})(?![0-9])"
     r"|(?<![0-9])(?P<y5>(?:19|20)[0-9]{2})(?:-(?P<m5>0[1-9]|1[0-2])(?![0-9%])|年(?P<m6>[0-9]{1,2})月)"
-    r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})[日号]?|份|末|底)?"
+    r"|(?<![0-9])(?P<m7>[0-9]{1,2})月(?:(?P<d7>[0-9]{1,2})(?:[日号]|(?![0-9.,%万亿千百元个]))|份|末|底)?"
     r"|(?=[0-9]{1,4}[日号季年QHqh~—至-])(?:"  # what few digits are followed by: the rest is tried behind them alone
     # the day of a month told before, not of "10日VaR" and "5日内"; 25Q3, 2025H1; 前3季度, 1-3季度; 25年 by a part of
     # the year, where 10年 may be ten years
