@@ -488,6 +488,10 @@ def _compared_with(base: str, at: int, k: int, lines: list[Entry], sentence: Sen
     said |= {lower(one.name) for one in sentence.terms if one.tag == "quarters" and at <= one.start < at + len(base)}
     named = [grams(one.fact.label) | set(_DATES.findall(lower(one.fact.label))) for one in lines]
     apart = [bool((named[i] - named[1 - i]) & said) for i in (0, 1)]
+    times = [set(_DATES.findall(lower(one.fact.label))) for one in lines]
+    dated = [bool((times[i] - times[1 - i]) & said) for i in (0, 1)]
+    if dated[0] != dated[1]:
+        return lines[dated.index(True)]
     words = {one.name for one in sentence.terms if one.tag == "qualities" and at <= one.start < at + len(base)}
     words &= _BOUNDS
     bounds = [bool(words & one.meaning.qualities) for one in lines]

@@ -365,7 +365,7 @@ def _changes(
 
 
 _COMPARED = re.compile(r"\b(?:compared|against|versus|from|after)\b|[较比]", re.IGNORECASE)
-ROOM = re.compile(r"\b(?:headroom|room|cushion|buffer|slack|leeway)\b|余量|空间|缓冲", re.IGNORECASE)
+ROOM = re.compile(r"\b(?:headroom|room|slack|leeway)\b|余量|空间", re.IGNORECASE)
 
 
 def compares_earlier(near: Context, earlier: Entry, later: Entry) -> bool:

@@ -225,6 +225,7 @@ class Grid:
         self.at_rate = ~percent[:, None] & percent[None, :]
         self.at_price = self.at_rate | (self.each & money[:, None])
         self.upper = np.triu(np.ones_like(like), 1)
+        self.runs = _runs(entries)
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
         ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
@@ -513,6 +514,7 @@ def infer(
     return (
         _of_named(read, near, facts, sentence, grid)
         or _of_peers(read, near, facts, sentence, grid)
+        or _of_run(read, near, sentence, grid)
         or (_with_told(read, near, facts, sentence, mistaken, grid) if may_be else None)
     )
 
@@ -760,6 +762,55 @@ _ALL_OF = re.compile(
 
 _SHORT = re.compile(r"\bshort\b|空")
 _NET_OR_GROSS = re.compile(r"\bnet\b|净|(?P<gross>\bgross\b|\babsolute\b|绝对值|总额)", re.IGNORECASE)
+
+
+def _of_run(read: Read, near: Context, sentence: Sentence, grid: Grid) -> Derived | None:
+    """What lines that stand below each other add up to, or come to on average, where the words say so.
+
+    Three to eight of one unit and time, all of them limits or none: the parts of a table whose whole is no line, or
+    has a name that is not told.
+    """
+    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    average = bool(_AVERAGE.search(clause))
+    rate = read.unit == "percent"
+    amount = read.unit is None or read.unit in MONEY
+    if read.sign < 0 or not (average or (amount and ("sum" in sentence.tags or _AT_ONCE.search(clause)))):
+        return None
+    found, tried, size = None, 0, abs(read.value)
+    for run in grid.runs:
+        first = run[0]
+        if (first.fact.unit == "percent") != rate or not (rate or amount) or (amount and not has_currency(read, first)):
+            continue
+        value = abs(sum(one.fact.value for one in run)) / (len(run) if average else 1)
+        tried += size / 3 <= value <= 3 * size
+        if read.states(value):
+            ids = [one.fact.id for one in run]
+            name = "average" if average else "sum"
+            found = found or Derived(name, ids, f"{name} of {', '.join(ids)}")
+    return found if found and tried * 2 * read.half / size / _DECADE <= _OF_NAMED else None
+
+
+_AT_ONCE = re.compile(r"\b(?:all at once|at the same time|simultaneously|one by one|each)\b|相加|各项|同时", re.IGNORECASE)
+
+
+def _runs(entries: list[Entry]) -> list[tuple[Entry, ...]]:
+    """Three to eight lines of one unit and time that stand below each other, but for those of other times."""
+    found = []
+    for limits in (False, True):
+        kinds: dict[tuple, list[tuple[int, Entry]]] = {}
+        some = [one for one in entries if ("limit" in one.meaning.qualities) == limits]
+        for i, one in enumerate(some):
+            said = one.meaning
+            time = said.years, said.quarters, said.dates, said.previous
+            kinds.setdefault((_kind(one), time), []).append((i, one))
+        for lines in kinds.values():
+            for first, last in itertools.combinations(range(len(lines)), 2):
+                between = lines[last][0] - lines[first][0] - (last - first)  # of other times or units among them
+                if 2 <= last - first < _TOGETHER and between <= last - first:
+                    run = tuple(one for _, one in lines[first : last + 1])
+                    if not any(TOTAL.search(one.fact.label) for one in run):
+                        found.append(run)
+    return found
 
 
 def _peers(i: int, grid: Grid) -> Iterator[tuple[int, ...]]:
