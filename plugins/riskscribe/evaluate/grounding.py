@@ -756,7 +756,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         if ids is not None or lenient:
             mistaken = any(one.rank == 0 for one in faults)
             computed = infer(read, near, facts, sentence, ids, mistaken) or computed
-        if ids is None and lenient and computed is None:
+        if ids is None and lenient and computed is None and len(sentence.reads) > 2:
             told = frozenset(one.fact.id for one in facts.entries if near.tells(one))
             if len(told) > 1:  # what the clause tells beside the number is as good as cited
                 beside = sentence._replace(ids=told)

@@ -8,9 +8,9 @@ accident of the operations whose operands the sentence names as well or better, 
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -164,7 +164,11 @@ class Grid:
             for one in some:
                 df[one] = df.get(one, 0) + 1
         self.place = {one.order: i for i, one in enumerate(entries)}
-        self.long = [one for one in df if len(one) > 3 and one.isascii() and one.isalpha()]
+        self.long: dict[str, list[str]] = {}  # by how they begin
+        for one in df:
+            if len(one) > 3 and one.isascii() and one.isalpha():
+                self.long.setdefault(one[:4], []).append(one)
+        self._text, self._known = "", {}
         self.weights = {name: math.log((len(entries) + 1) / count) for name, count in df.items()}
         self.short: dict[str, frozenset[str]] = {}  # what a Chinese label may be called for short: its grams
         for label in {one.fact.label for one in entries}:
@@ -225,7 +229,6 @@ class Grid:
         self.at_rate = ~percent[:, None] & percent[None, :]
         self.at_price = self.at_rate | (self.each & money[:, None])
         self.upper = np.triu(np.ones_like(like), 1)
-        self.runs = _runs(entries)
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
         ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
@@ -235,6 +238,15 @@ class Grid:
         products = np.concatenate([self.product[self.at_price], self.rest[self.at_rate]])
         self.sizes["product"] = np.unique(np.abs(products))
         self.sizes["amount"] = np.union1d(self.sizes["amount"], self.sizes["product"])
+
+    def once(self, sentence: Sentence, about: tuple, make: Callable[[], Any]) -> Any:
+        """What `make` gives of a sentence, asked for several times while its text is judged."""
+        if sentence.text is not self._text:
+            self._text, self._known = sentence.text, {}
+        key = sentence.clause.start, *about
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
 
     def gives(self, read: Read) -> bool:
         """Whether any operation on any two lines gives the number: most wrong ones are told from this alone."""
@@ -264,11 +276,16 @@ def grid_of(facts: Facts) -> Grid:
 
 def _said(sentence: Sentence, grid: Grid, end: int | None = None) -> frozenset[str]:
     """What a clause says, up to a place, that labels may say; a word short for one of theirs too: auto."""
-    clause = sentence.clause
-    end = clause.end if end is None else end
-    found = grams(sentence.text[clause.start : end])
+    end = sentence.clause.end if end is None else end
+    return grid.once(sentence, ("said", end), lambda: _said_until(end, sentence, grid))
+
+
+def _said_until(end: int, sentence: Sentence, grid: Grid) -> frozenset[str]:
+    found = grams(sentence.text[sentence.clause.start : end])
     short = [one for one in found if len(one) > 3 and one.isascii() and one.isalpha() and one not in grid.weights]
-    more = {name for name in grid.long if any(name.startswith(one) or one.startswith(name) for one in short)}
+    more = {
+        name for one in short for name in grid.long.get(one[:4], ()) if name.startswith(one) or one.startswith(name)
+    }
     if grid.short:
         more.update(*(grid.short[one] for one in found - grid.weights.keys() if one in grid.short))
     return found | more | {f"={one.name}" for one in sentence.terms if one.tag == "measures" and one.start < end}
@@ -350,8 +367,12 @@ def _kind(entry: Entry) -> int:
     return hash((known, entry.fact.currency or "", entry.fact.counted))
 
 
-def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid):
+def _scores(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> tuple[np.ndarray, frozenset[str]]:
     """How well the clause names each operand, by words few labels share or by telling its value; and its words."""
+    return grid.once(sentence, ("scores", near.span), lambda: _score(near, facts, sentence, grid))
+
+
+def _score(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> tuple[np.ndarray, frozenset[str]]:
     clause = sentence.clause
     said = _said(sentence, grid)
     before = grams(sentence.text[max(0, clause.start - 160) : clause.start]) - said if clause.start else frozenset()
@@ -514,7 +535,6 @@ def infer(
     return (
         _of_named(read, near, facts, sentence, grid)
         or _of_peers(read, near, facts, sentence, grid)
-        or _of_run(read, near, sentence, grid)
         or (_with_told(read, near, facts, sentence, mistaken, grid) if may_be else None)
     )
 
@@ -722,41 +742,49 @@ def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
 
 
 def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
-    """The share of a line that the clause names in all lines of its kind, or their sum: no line is their whole.
+    """The share of a line that the clause names in all lines of its kind, their sum, or what they are on average.
 
-    Of a kind are lines of one unit and time whose labels share a word: hydro, wind and gas-fired generation.
+    No line is their whole. Of a kind are lines of one unit and time whose labels share a word: hydro, wind and gas-fired
+    generation.
     """
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
-    amount = (read.unit is None or read.unit in MONEY) and bool(_ALL_OF.search(clause) or "sum" in sentence.tags)
-    if read.sign < 0 or near.moves_by or not (amount or read.unit == "percent"):
+    average = bool(_AVERAGE.search(clause))
+    told = read.unit is None or read.unit in MONEY
+    amount = told and bool(_ALL_OF.search(clause) or "sum" in sentence.tags)
+    if read.sign < 0 or near.moves_by or not (amount or average or read.unit == "percent"):
         return None
     scores, _ = _scores(near, facts, sentence, grid)
     best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
     found, tried, size = None, 0, abs(read.value)
-    for group in sorted({group for i in best for group in _peers(i, grid)}):
+    for group in sorted({group for i in best for group in _peers(i, grid, amount)}):
         lines = tuple(grid.entries[i] for i in group)
-        if not _are_parts(lines):
-            continue
-        net = sum(one.fact.value for one in lines)
-        total = abs(net)
-        if any(one.fact.value < 0 for one in lines):  # both long and short: the words must say which is told
-            if not amount or not (match := _NET_OR_GROSS.search(clause)):
-                continue
-            if not match["gross"] and net > 0 and _SHORT.search(clause):
-                continue
-            total = sum(one.size for one in lines) if match["gross"] else total
-        shares = [100.0 * grid.entries[i].size / total for i in best if i in group and total]
-        for value in [total] if amount else shares:
+        values: list[tuple[str, float]] = []
+        rates = lines[0].fact.unit == "percent"
+        if average and (rates if read.unit == "percent" else told and not rates):
+            values.append(("average", abs(sum(one.fact.value for one in lines)) / len(lines)))
+        elif _are_parts(lines) and not rates:
+            net = sum(one.fact.value for one in lines)
+            total = abs(net)
+            if any(one.fact.value < 0 for one in lines):  # both long and short: the words must say which is told
+                if not amount or not (match := _NET_OR_GROSS.search(clause)):
+                    continue
+                if not match["gross"] and net > 0 and _SHORT.search(clause):
+                    continue
+                total = sum(one.size for one in lines) if match["gross"] else total
+            if amount:
+                values.append(("sum", total))
+            elif read.unit == "percent" and total:
+                values += [("percent", 100.0 * grid.entries[i].size / total) for i in best if i in group]
+        for name, value in values:
             tried += size / 3 <= value <= 3 * size
-            if read.states(value) and (not amount or all(has_currency(read, one) for one in lines)):
+            if read.states(value) and (name == "percent" or all(has_currency(read, one) for one in lines)):
                 ids = [one.fact.id for one in lines]
-                name = "sum" if amount else "percent"
                 found = found or Derived(name, ids, f"{name} of {', '.join(ids)}")
     return found if found and tried * 2 * read.half / size / _DECADE <= _OF_NAMED else None
 
 
 _ALL_OF = re.compile(
-    r"\b(?:all|across|overall|altogether|group(?:-wide)?|entire|whole)\b|全部|所有|各|整体|全", re.IGNORECASE
+    r"\b(?:all|across|overall|altogether|group(?:-wide)?|entire|whole|individual|separate)\b|全部|相加|加起来|加在一起|叠加|各项|所有|各|整体|全", re.IGNORECASE
 )
 
 
@@ -764,56 +792,7 @@ _SHORT = re.compile(r"\bshort\b|空")
 _NET_OR_GROSS = re.compile(r"\bnet\b|净|(?P<gross>\bgross\b|\babsolute\b|绝对值|总额)", re.IGNORECASE)
 
 
-def _of_run(read: Read, near: Context, sentence: Sentence, grid: Grid) -> Derived | None:
-    """What lines that stand below each other add up to, or come to on average, where the words say so.
-
-    Three to eight of one unit and time, all of them limits or none: the parts of a table whose whole is no line, or
-    has a name that is not told.
-    """
-    clause = sentence.text[sentence.clause.start : sentence.clause.end]
-    average = bool(_AVERAGE.search(clause))
-    rate = read.unit == "percent"
-    amount = read.unit is None or read.unit in MONEY
-    if read.sign < 0 or not (average or (amount and ("sum" in sentence.tags or _AT_ONCE.search(clause)))):
-        return None
-    found, tried, size = None, 0, abs(read.value)
-    for run in grid.runs:
-        first = run[0]
-        if (first.fact.unit == "percent") != rate or not (rate or amount) or (amount and not has_currency(read, first)):
-            continue
-        value = abs(sum(one.fact.value for one in run)) / (len(run) if average else 1)
-        tried += size / 3 <= value <= 3 * size
-        if read.states(value):
-            ids = [one.fact.id for one in run]
-            name = "average" if average else "sum"
-            found = found or Derived(name, ids, f"{name} of {', '.join(ids)}")
-    return found if found and tried * 2 * read.half / size / _DECADE <= _OF_NAMED else None
-
-
-_AT_ONCE = re.compile(r"\b(?:all at once|at the same time|simultaneously|one by one|each)\b|相加|各项|同时", re.IGNORECASE)
-
-
-def _runs(entries: list[Entry]) -> list[tuple[Entry, ...]]:
-    """Three to eight lines of one unit and time that stand below each other, but for those of other times."""
-    found = []
-    for limits in (False, True):
-        kinds: dict[tuple, list[tuple[int, Entry]]] = {}
-        some = [one for one in entries if ("limit" in one.meaning.qualities) == limits]
-        for i, one in enumerate(some):
-            said = one.meaning
-            time = said.years, said.quarters, said.dates, said.previous
-            kinds.setdefault((_kind(one), time), []).append((i, one))
-        for lines in kinds.values():
-            for first, last in itertools.combinations(range(len(lines)), 2):
-                between = lines[last][0] - lines[first][0] - (last - first)  # of other times or units among them
-                if 2 <= last - first < _TOGETHER and between <= last - first:
-                    run = tuple(one for _, one in lines[first : last + 1])
-                    if not any(TOTAL.search(one.fact.label) for one in run):
-                        found.append(run)
-    return found
-
-
-def _peers(i: int, grid: Grid) -> Iterator[tuple[int, ...]]:
+def _peers(i: int, grid: Grid, amount: bool) -> Iterator[tuple[int, ...]]:
     """The lines of the unit and the time of one of them, three to eight, that share a word of their labels with it."""
     line = grid.entries[i]
     kind = _kind(line)
@@ -824,6 +803,9 @@ def _peers(i: int, grid: Grid) -> Iterator[tuple[int, ...]]:
         group = tuple(j for j in alike if word in grid.grams[j])
         if word[0] != "=" and 3 <= len(group) <= _TOGETHER:
             yield group
+            if amount and len(group) > 3:  # the largest may be the whole, by another name
+                largest = max(group, key=lambda j: grid.entries[j].size)
+                yield tuple(j for j in group if j != largest)
 
 
 def of_lines(read: Read, names: list[str], facts: Facts) -> list[str]:
