@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from riskscribe.case import Case
 from riskscribe.errors import InputError
+from riskscribe.evaluate import bench, tables
 from riskscribe.evaluate.grounding import (
     cited_ids,
     facts_of,
@@ -548,3 +549,16 @@ WEEKS = [
 )
 def test_a_change_is_of_one_line_and_no_share(text, flagged):
     assert [one for one, *_ in _flagged(WEEKS, text, lenient=True)] == flagged
+
+
+def test_the_order_of_evidence_does_not_matter_in_sentences_by_others():
+    rng = random.Random(0)
+    for table in tables.load(bench.PLANTED):
+        rows = table.evidence()
+        plain, shuffled = read_facts(rows, "t"), read_facts(rng.sample(rows, len(rows)), "t")
+        for item in [*tables.items(table, bench.SEED)][::40]:
+            one, two = (
+                [(n.span, n.verdict, n.fault, n.evidence) for n in ground_text(item.text, facts, lenient=not item.cited)]
+                for facts in (plain, shuffled)
+            )
+            assert one == two, item.text

@@ -743,7 +743,8 @@ def _complements(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[
         part = one.fact.unit == "percent" and one.fact.role == "value" and 0 < one.fact.value < 100
         if part and (ids is not None or near.tells(one)) and read.states(100.0 - one.fact.value):
             yield Derived("difference", [one.fact.id], f"100 % less {one.fact}")
-    parts = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value" and near.tells(one)]
+    parts = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value"]
+    parts = [one for one in parts if ids is not None or near.tells(one)]
     left = 100.0 - sum(one.fact.value for one in parts)
     if 1 < len(parts) <= 6 and left > 0 and read.states(left) and all(same_time(parts[0], one) for one in parts):
         evidence = [one.fact.id for one in parts]
@@ -768,20 +769,27 @@ _EACH_OF = re.compile(
 )
 
 
-def _runs(entries: list[Entry]) -> list[list[Entry]]:
-    """Three or more lines of a table below each other of one measure, unit and time, each with a name of its own."""
-    found: list[list[Entry]] = []
-    for first in range(len(entries)):
-        run = [entries[first]]
-        for one in entries[first + 1 :]:
-            said, own = one.meaning, run[0].meaning
-            alike = said.measures & own.measures and one.fact.unit == run[0].fact.unit and same_time(one, run[0])
-            if not alike or not one.names or said.qualities & {"limit", "average"}:
-                break
-            run.append(one)
-            if len(run) > 2:
-                found.append(list(run))
-    return found
+_STATISTIC = re.compile(r"\b(?:highest|lowest|peak|maximum|minimum|max|min|stressed)\b|最高|最低|峰值|压力", re.IGNORECASE)
+
+
+def _parts_of(entries: list[Entry]) -> list[list[Entry]]:
+    """Three or more lines of one measure, unit and time, each with a name of its own, that may be parts of one whole.
+
+    They are all there are but the extremes, and all of these but the largest, which may be the whole.
+    """
+    found: dict[tuple, list[Entry]] = {}
+    for one in entries:
+        said, fact = one.meaning, one.fact
+        bound = said.qualities & {"limit", "average"} or _WHOLE.search(fact.label) or _STATISTIC.search(fact.label)
+        if said.measures and one.names - {"total"} == one.names != frozenset() and not bound:
+            time = said.years, said.quarters, said.dates, said.previous
+            key = said.measures - {"equity"} or said.measures, fact.unit, fact.currency, time
+            found.setdefault(key, []).append(one)
+    groups = [group for group in found.values() if len(group) > 2]
+    largest = (max(group, key=lambda one: one.size) for group in groups)
+    return groups + [
+        [one for one in group if one is not whole] for group, whole in zip(groups, largest, strict=True) if len(group) > 3
+    ]
 
 
 def _told_apart(lines: list[Entry], near: Context) -> list[Entry]:
@@ -809,7 +817,7 @@ def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids
     for whole in among:
         every = [one for one in among if one is not whole and same_time(one, whole) and _comparable(one, whole)
                  and one.meaning.measures - {"equity"} == whole.meaning.measures]  # fmt: skip
-        for parts in [every, *(run for run in _runs(facts.entries) if ids is None and whole not in run)]:
+        for parts in [every, *(run for run in _parts_of(facts.entries) if ids is None and whole not in run)]:
             if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
                 evidence = [one.fact.id for one in (*parts, whole)]
                 yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")
@@ -855,7 +863,7 @@ def _sums(read: Read, near: Context, facts: Facts, pool: list[Entry], ids, sente
         if 1 < len(some) <= 4 and alike and told:
             evidence = [one.fact.id for one in some]
             yield Derived("sum", evidence, "sum of " + ", ".join(evidence))
-        for group in [*_groups(facts.entries), *(_runs(facts.entries) if near.says(_EACH_OF) else ())]:
+        for group in [*_groups(facts.entries), *(_parts_of(facts.entries) if near.says(_EACH_OF) else ())]:
             total = sum(one.fact.value for one in group)
             told = read.states(abs(total)) and (not read.sign or (total < 0) == (read.sign < 0))
             if told and _fits(read, group[0]) and _speaks_of(near, group[0], facts):

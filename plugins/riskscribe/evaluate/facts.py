@@ -330,6 +330,12 @@ class Entry(NamedTuple):
     when: tuple  # its time, to compare it with others of its line
 
 
+def natural(name: str) -> tuple:
+    """A key by which E2 comes before E10."""
+    parts = [one for one in re.split(r"([0-9]{1,18})", name)[:9] if one]
+    return tuple((int(one), "") if one.isascii() and one.isdecimal() else (-1, one) for one in parts), name
+
+
 class Facts:
     """Facts with an index: by id, by size, by the line and the names they belong to.
 
@@ -338,6 +344,8 @@ class Facts:
 
     def __init__(self, facts: Iterable[Fact], of_case: bool = False):
         self.of_case = of_case
+        if not of_case:  # nothing said of them may depend on the order in which they come
+            facts = sorted(facts, key=lambda one: (natural(one.id), one.label, one.value, str(one.unit)))
         self.entries = [entry_of(order, one, of_case) for order, one in enumerate(facts)]
         if not of_case:
             self.entries = _round_new_year(_joined(self.entries))

@@ -27,6 +27,7 @@ from riskscribe.evaluate.facts import (
     facts_of,
     is_time,
     kind_of,
+    natural,
     read_facts,
     singular_name,
 )
@@ -69,10 +70,15 @@ _LOSS = re.compile(
     r"down|f[ae]ll\w*|drop\w*|declin\w+|decreas\w+|lower\w*|mitigat\w+|diversif\w+|deficit|outflows?|shortfall|used"
     r"|charges?|write-?downs?|expens\w+|costs?|spent|paid|worsen\w+|shr[aiu]nk\w*|contract\w+|slipp?\w*|trim\w*|shav\w+|sav(?:es|ed|ing)"
     r"|drawdowns?|in the red|absorb\w*|consum\w+|burn\w*|(?:took|tak\w+) away|knock\w*|weigh\w*|erod\w+|dent\w*"
-    r"|detract\w*|subtract\w*|drag\w*|headwinds?|shed|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+"
-    r"|pain\w*|costli\w+|cheap\w*|damag\w*|sell-?offs?|shocks?|hurts?|hit|harm\w*|suffer\w*|slump\w*|crash\w*|plung\w+|slid|s[aiu]nk\w*"
-    r"|wip\w+ (?:out|off)|squeez\w+|wors[et]\w*|crisis|crises|severe\w*|remov\w+|take out|takes out)\b"
-    r"|打击|拖累|受损|缩水|承压|回吐|蒸发|便宜|侵蚀|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
+    r"|detract\w*|subtract\w*|drag\w*|headwinds?|shed|adverse\w*|withdr\w+|outgoings?|penalt\w+|impair\w*|overdr\w+)\b"
+    r"|亏|损失|分散|对冲|抵|减|空|下跌|下降|负|流出|下滑|降低|回落|支出|成本|费用|赤字|回撤|逆差|缺口|贬",
+    re.IGNORECASE,
+)
+# the same in a list of evidence
+_HURTS = re.compile(
+    r"\b(?:pain\w*|costli\w+|cheap\w*|damag\w*|hurts?|hit|harm\w*|suffer\w*|slumped|crashed|plung\w+|slid"
+    r"|s[aiu]nk\w*|wip\w+ (?:out|off)|squeez\w+|wors[et]\w*|remov\w+|takes? out)\b"
+    r"|打击|拖累|受损|缩水|承压|回吐|蒸发|便宜|侵蚀",
     re.IGNORECASE,
 )
 _LOSES = re.compile(
@@ -352,7 +358,7 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
         return True
     if read.unit == "percent" and not facts.of_case and _moved_by(near) == "up":
         return True
-    if near.says(_LOSS) or (not facts.of_case and _falls(near)):
+    if near.says(_LOSS) or (not facts.of_case and (_falls(near) or near.says(_HURTS))):
         return False
     return facts.of_case or (_may_be_positive(entry, facts) and not _by_unknown_word(entry, near))
 
@@ -721,7 +727,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
                 quoted.add(entry.fact.id)
         if quoted:
             named = found | {"value": one.value, "unit": "percent" if one.unit == "points" else one.unit}
-            evidence = sorted(quoted, key=_natural) if len(quoted) > 1 else [*quoted]
+            evidence = sorted(quoted, key=natural) if len(quoted) > 1 else [*quoted]
             return Number(**named, verdict="quoted", evidence=evidence)
     if not facts.of_case and read.unit is not None and (labels := _in_label(read, near, facts, sentence)):
         return Number(**found, verdict="quoted", evidence=labels, reason="in the label")
@@ -816,10 +822,6 @@ def _in_label(read: Read, near: Context, facts: Facts, sentence: Sentence) -> li
             or any(more is not read and more.states(one.size) for more in sentence.reads)
         )
     ]  # fmt: skip
-
-
-def _natural(name: str) -> tuple:
-    return tuple(int(one) if one.isdecimal() else one for one in re.split(r"([0-9]+)", name)[:9] if one) and (name,)
 
 
 def _in_range(read: Read, near: Context, facts: Facts, allowed: list[Entry]) -> list[str]:

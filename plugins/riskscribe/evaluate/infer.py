@@ -823,8 +823,8 @@ def _of_several(read: Read, lines: list[Entry], most: float, direction: str | No
     Amounts are added, subtracted, and divided by each other; of percentages the sums and differences are told. Of more
     lines only what all of them give.
     """
-    if not 3 <= len(lines) <= _TOGETHER:
-        return None
+    if read.sign < 0 or not 3 <= len(lines) <= _TOGETHER:
+        return None  # which of several is taken off which no words say so surely that a minus is right
     ids = [one.fact.id for one in lines]
     sizes = [one.size for one in lines]
     if len({_kind(one) for one in lines}) == 1 and read.unit not in ("percent", "ratio", "points", "bp"):
@@ -832,7 +832,7 @@ def _of_several(read: Read, lines: list[Entry], most: float, direction: str | No
             ("sum", sum(one.fact.value for one in lines)),
             ("difference", 2 * max(sizes) - sum(sizes)),
         ):
-            if read.states(abs(value)) and read.sign >= 0 and all(has_currency(read, one) for one in lines):
+            if read.states(abs(value)) and all(has_currency(read, one) for one in lines):
                 return Derived(name, ids, f"{name} of {', '.join(ids)}")  # of them all, or what the largest leaves
     size, tried = abs(read.value), 0
     for count in range(len(lines), 2, -1) if len(lines) <= _CHOSEN else [len(lines)]:
@@ -840,7 +840,7 @@ def _of_several(read: Read, lines: list[Entry], most: float, direction: str | No
         for some in itertools.combinations(lines, count):
             for value in _values_of(read, [_plain(one) for one in some], some, direction):
                 tried += size / 3 <= abs(value) <= 3 * size
-                if read.states(abs(value)) and (not read.sign or (value < 0) == (read.sign < 0)):
+                if read.states(abs(value)):
                     evidence = evidence or some
         if evidence is not None and tried * 2 * read.half / size / _DECADE <= most:
             ids = list(dict.fromkeys(one.fact.id for one in evidence))
