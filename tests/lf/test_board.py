@@ -314,9 +314,18 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MINUTES = 8 * 60_000  # a busy machine is slow, not wrong
 
 
-@pytest.fixture
-def workspace(tmp_path, tiny_model, make_dataset):
-    """A folder to open Board in: recipes of a tiny model that trains three steps and is asked at each, six rows."""
+BASE = ROOT / "exports" / "base" / "smollm2_135m"
+
+
+@pytest.fixture(params=["tiny", "embedded"])
+def workspace(request, tmp_path, tiny_model, make_dataset):
+    """A folder to open Board in: recipes of a model that trains three steps and is asked at each, six rows.
+
+    The model is a tiny one that was never trained, or the embedded base.
+    """
+    model, template, longest = (tiny_model, "qwen", 24) if request.param == "tiny" else (BASE, "smollm2", 160)
+    if not model.is_dir():
+        pytest.skip(f"{model} is not here; `riskscribe base build` makes it")
     folder = make_dataset(6)
     folder.rename(tmp_path / "dataset_info")
     info = tmp_path / "dataset_info" / "dataset_info.json"
@@ -329,18 +338,18 @@ def workspace(tmp_path, tiny_model, make_dataset):
 
     recipes = tmp_path / "recipes" / "tiny"
     recipes.mkdir(parents=True)
-    same = {"model_name_or_path": str(tiny_model), "template": "qwen"}
+    same = {"model_name_or_path": str(model), "template": template}
     steps = {"max_steps": 3, "logging_steps": 1, "save_steps": 3, "eval_steps": 1, "load_best_model_at_end": False}
     change = {
         "sft_lora_live": {**same, **steps, "dataset": "rows_few_shot", "eval_dataset": "live"},
-        "predict_tuned": {**same, "eval_dataset": "rows", "max_new_tokens": 24},
-        "api": {**same, "max_new_tokens": 24},
+        "predict_tuned": {**same, "eval_dataset": "rows", "max_new_tokens": longest},
+        "api": {**same, "max_new_tokens": longest},
     }
     for name, more in change.items():
         recipe = yaml.safe_load((ROOT / "recipes" / "smollm2_135m" / f"{name}.yaml").read_text())
         (recipes / f"{name}.yaml").write_text(yaml.safe_dump(recipe | more))
     profile = {"train": {"recipe": "sft_lora_live.yaml"}, "eval": {}}
-    (recipes / "profiles.yaml").write_text(yaml.safe_dump({"base": str(tiny_model), "quick": profile}))
+    (recipes / "profiles.yaml").write_text(yaml.safe_dump({"base": str(model), "quick": profile}))
     return tmp_path
 
 
@@ -390,10 +399,16 @@ def opened(served):
     assert wrong == []
 
 
-def shoot(tab, name):
-    """Keep a picture of the page under exports/, to be looked at."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    tab.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+@pytest.fixture
+def shoot(opened, request):
+    """Keeps a picture of the page under exports/, to be looked at."""
+
+    def keep(name):
+        folder = SHOTS / request.node.callspec.params["workspace"]
+        folder.mkdir(parents=True, exist_ok=True)
+        opened.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return keep
 
 
 def choose(tab, label, option):
@@ -409,10 +424,10 @@ def press(tab, name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; apt-get install chromium")
-def test_training_evaluation_and_chat_from_the_page(opened, workspace):
+def test_training_evaluation_and_chat_from_the_page(opened, workspace, shoot):
     tab = opened
     assert tab.evaluate("window.gradio_config.analytics_enabled") is False
-    shoot(tab, "train_before")
+    shoot("train_before")
 
     # a dataset is chosen and looked at
     tab.get_by_role("button", name="Remove rows_few_shot").or_(tab.locator(".token-remove:visible")).first.click()
@@ -420,7 +435,7 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
     press(tab, "Preview dataset")
     tab.get_by_text("Write the risk report of this book").first.wait_for()
     assert not tab.get_by_text("root=").count()
-    shoot(tab, "preview")
+    shoot("preview")
     press(tab, "Close")
 
     # three steps; the plot has the loss and the task curves
@@ -428,7 +443,7 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
     tab.get_by_text("Finished.").first.wait_for(timeout=MINUTES)
     tab.get_by_text("live evaluation at step 3, 2 cases").first.wait_for()
     tab.locator("[data-testid='matplotlib'] img, .matplotlib img").first.wait_for()
-    shoot(tab, "train_finished")
+    shoot("train_finished")
     (run,) = (workspace / "exports" / "board" / "saves" / "tiny" / "lora").iterdir()
     log = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]
     assert [one["current_steps"] for one in log if "eval_risk_fatal_error_free" in one] == [1, 2, 3]
@@ -439,7 +454,7 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
     tab.get_by_role("tab", name="Evaluate & Predict").click()
     press(tab, "Start")
     tab.get_by_text("predict_risk_fatal_error_free").first.wait_for(timeout=MINUTES)
-    shoot(tab, "evaluate_finished")
+    shoot("evaluate_finished")
     (evaluated,) = (one for one in run.parent.iterdir() if one.name.startswith("eval_"))
     asked = yaml.safe_load((evaluated / "training_args.yaml").read_text())
     assert asked["do_sample"] is False and asked["adapter_name_or_path"] == f"exports/board/saves/tiny/lora/{run.name}"
@@ -455,7 +470,7 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
         "[...document.querySelectorAll('.message.bot')].at(-1)?.innerText.trim().length > 5", timeout=MINUTES
     )
     tab.locator(".message.bot").last.scroll_into_view_if_needed()
-    shoot(tab, "chat")
+    shoot("chat")
 
     # and exported, in the type that the recipes serve in
     press(tab, "Unload model")
@@ -464,16 +479,16 @@ def test_training_evaluation_and_chat_from_the_page(opened, workspace):
     tab.wait_for_function(
         "[...document.querySelectorAll('textarea')].some(one => one.value == 'Model exported.')", timeout=MINUTES
     )
-    shoot(tab, "exported")
+    shoot("exported")
     config = json.loads((workspace / "exports" / "board" / "merged" / "config.json").read_text())
     assert config["dtype"] == "float32"
 
     tab.get_by_role("tab", name="Chat").click()
     choose(tab, "Language", "zh")
     tab.get_by_text("模型名称").first.wait_for()
-    shoot(tab, "chat_zh")
+    shoot("chat_zh")
     tab.get_by_role("tab", name="Train").click()
-    shoot(tab, "train_zh")
+    shoot("train_zh")
     assert "Traceback" not in (workspace / "board.log").read_text()
     # all that was written is in its folder
     assert {one.name for one in workspace.iterdir()} == {
