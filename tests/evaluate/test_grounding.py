@@ -558,7 +558,10 @@ def test_the_order_of_evidence_does_not_matter_in_sentences_by_others():
         plain, shuffled = read_facts(rows, "t"), read_facts(rng.sample(rows, len(rows)), "t")
         for item in [*tables.items(table, bench.SEED)][::40]:
             one, two = (
-                [(n.span, n.verdict, n.fault, n.evidence) for n in ground_text(item.text, facts, lenient=not item.cited)]
+                [
+                    (n.span, n.verdict, n.fault, n.evidence)
+                    for n in ground_text(item.text, facts, lenient=not item.cited)
+                ]
                 for facts in (plain, shuffled)
             )
             assert one == two, item.text

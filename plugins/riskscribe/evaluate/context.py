@@ -63,7 +63,9 @@ _LIMIT_AFTER = re.compile(
     r"(?:limit|cap|ceiling|threshold)s?\b|的?(?:VaR|硬|软|压力|风险|止损|授信)?(?:限额|上限|额度)(?!的|使用)",
     re.IGNORECASE,
 )
-_IN_USE = re.compile(r"\s(?:drawn|used|utilised|utilized|in use|taken|outstanding|deployed)\b|的?(?:已用|占用|使用)", re.IGNORECASE)
+_IN_USE = re.compile(
+    r"\s(?:drawn|used|utilised|utilized|in use|taken|outstanding|deployed)\b|的?(?:已用|占用|使用)", re.IGNORECASE
+)
 _LIMIT_BEFORE = re.compile(
     r"(?:\b(?:limit|cap|ceiling|threshold)(?:\s(?:of|is|was|at|stands at|remains|set at))?[:\s]*"
     r"|(?:限额|上限)(?:为|是|：|:|设为)?\s?)$",

@@ -769,7 +769,9 @@ _EACH_OF = re.compile(
 )
 
 
-_STATISTIC = re.compile(r"\b(?:highest|lowest|peak|maximum|minimum|max|min|stressed)\b|最高|最低|峰值|压力", re.IGNORECASE)
+_STATISTIC = re.compile(
+    r"\b(?:highest|lowest|peak|maximum|minimum|max|min|stressed)\b|最高|最低|峰值|压力", re.IGNORECASE
+)
 
 
 def _parts_of(entries: list[Entry]) -> list[list[Entry]]:
@@ -788,7 +790,9 @@ def _parts_of(entries: list[Entry]) -> list[list[Entry]]:
     groups = [group for group in found.values() if len(group) > 2]
     largest = (max(group, key=lambda one: one.size) for group in groups)
     return groups + [
-        [one for one in group if one is not whole] for group, whole in zip(groups, largest, strict=True) if len(group) > 3
+        [one for one in group if one is not whole]
+        for group, whole in zip(groups, largest, strict=True)
+        if len(group) > 3
     ]
 
 

@@ -199,7 +199,10 @@ PLAIN_CHARS = frozenset(
 
 
 # what lies beyond a limit is none: customers above the large-account threshold
-_BEYOND_IT = re.compile(r"(?:\b(?:above|over|below|under|beyond|exceeding|breach(?:es|ing)? of)\b[^,;:]{0,30}|(?:超过|高于|低于|突破|超)[^，,；;]{0,8})$")
+_BEYOND_IT = re.compile(
+    r"(?:\b(?:above|over|below|under|beyond|exceeding|breach(?:es|ing)? of)\b[^,;:]{0,30}"
+    r"|(?:超过|高于|低于|突破|超)[^，,；;]{0,8})$"
+)
 
 
 _BROKEN = re.compile(r"\s?(?:breach|excess|overrun|exceedance|violation|exception)|突破|超限")

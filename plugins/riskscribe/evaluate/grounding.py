@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from riskscribe.case import Case
 from riskscribe.errors import InputError
-from riskscribe.evaluate.claims import Claim, claims_of
+from riskscribe.evaluate.claims import claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
 from riskscribe.evaluate.derive import DIFFERENCE_IS, YESTERDAY, derive, same_time
 from riskscribe.evaluate.facts import (
@@ -46,7 +46,7 @@ from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, lower
 from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
 from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.evaluate.told import of_told, restate
-from riskscribe.evaluate.verdicts import LENIENT, FaultKind, Number
+from riskscribe.evaluate.verdicts import LENIENT, Claim, FaultKind, Number
 from riskscribe.report import Report
 
 __all__ = [

@@ -744,8 +744,8 @@ def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
 def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
     """The share of a line that the clause names in all lines of its kind, their sum, or what they are on average.
 
-    No line is their whole. Of a kind are lines of one unit and time whose labels share a word: hydro, wind and gas-fired
-    generation.
+    No line is their whole. Of a kind are lines of one unit and time whose labels share a word: hydro, wind and
+    gas-fired generation.
     """
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     average = bool(_AVERAGE.search(clause))
@@ -784,7 +784,8 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
 
 
 _ALL_OF = re.compile(
-    r"\b(?:all|across|overall|altogether|group(?:-wide)?|entire|whole|individual|separate)\b|全部|相加|加起来|加在一起|叠加|各项|所有|各|整体|全", re.IGNORECASE
+    r"\b(?:all|across|overall|altogether|group(?:-wide)?|entire|whole|individual|separate)\b|全部|相加|加起来|加在一起|叠加|各项|所有|各|整体|全",
+    re.IGNORECASE,
 )
 
 

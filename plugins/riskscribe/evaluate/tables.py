@@ -274,7 +274,8 @@ def _scale(table: Table, marked: str, rng: random.Random) -> Made:
     """Another scale word."""
     swaps = {
         "billion": "million", "million": "billion", "thousand": "million", "trillion": "billion", "bn": "m", "m": "bn",
-        "mn": "bn", "k": "m", "tn": "bn", "亿": "万", "万": "亿", "百万": "亿", "千万": "亿", "万亿": "亿", "千": "万", "千亿": "亿", "百亿": "亿", "十亿": "亿", "十万": "亿",
+        "mn": "bn", "k": "m", "tn": "bn", "亿": "万", "万": "亿", "百万": "亿", "千万": "亿", "万亿": "亿",
+        "千": "万", "千亿": "亿", "百亿": "亿", "十亿": "亿", "十万": "亿",
     }  # fmt: skip
 
     def change(text: str, _: str, right: float) -> str | None:

@@ -30,3 +30,17 @@ class Number(BaseModel):
     operation: str | None = None
     reason: str | None = None
     fault: FaultKind | None = None
+
+
+class Claim(BaseModel):
+    """A comparison that a text makes ("rose", "within its limit") and whether the evidence bears it out.
+
+    `span` and `text` are the words that compare.
+    """
+
+    span: tuple[int, int]
+    text: str
+    kind: Literal["change", "compare", "limit", "extreme", "part", "order"]
+    verdict: Literal["supported", "contradicted"]
+    evidence: list[str] = []
+    reason: str | None = None
