@@ -57,8 +57,8 @@ RULES = {
 }
 RULES["parity"] = RULES["eval"]
 COLUMNS = ("constant", "policy_template", "base_few_shot", "base_few_shot_constrained")
-# a model's column, and the same recipe once more with every answer held to the report's schema
-DECODED = {"": {}, "_constrained": {"answer_schema": SCHEMA_FILE}}
+# a model's columns: its free answers, and those to the same prompts that are held to the report's schema
+DECODED = ("", "_constrained")
 
 
 def llamafactory_cli() -> str:
@@ -300,15 +300,18 @@ def data(job: Job) -> bool:
 def _predict(job: Job, recipe: str, overrides: dict[str, Any], folder: Path) -> list[str]:
     """Predict and score the test cases by a recipe, in `folder` free and in `<folder>_constrained` held to the schema.
 
-    A column that an interrupted run of the stage has scored stays. Returns the free column's command.
+    One run makes both kinds of answers. Columns that an interrupted run of the stage has scored stay. Returns the
+    command.
     """
-    for ending, decoding in DECODED.items():
-        target = folder.with_name(folder.name + ending)
-        if not (target / "metrics.json").exists():
-            given = {**overrides, **decoding, "output_dir": target / "predict"}
-            _llamafactory("train", job.recipe(recipe), given, target / "llamafactory.log")
-            score.score_run(job.rows(), job.test, target / "predict" / "generated_predictions.jsonl", target)
-    return _command("train", job.recipe(recipe), {**overrides, "output_dir": folder / "predict"})
+    free, held = (folder.with_name(folder.name + one) for one in DECODED)
+    given = {
+        **overrides, "answer_schema": SCHEMA_FILE, "output_dir": held / "predict", "free_answers_dir": free / "predict"
+    }  # fmt: skip
+    if not all((one / "metrics.json").exists() for one in (free, held)):
+        _llamafactory("train", job.recipe(recipe), given, held / "llamafactory.log")
+        for one in (free, held):
+            score.score_run(job.rows(), job.test, one / "predict" / "generated_predictions.jsonl", one)
+    return _command("train", job.recipe(recipe), given)
 
 
 def baseline(job: Job) -> bool:

@@ -211,3 +211,26 @@ def test_what_is_shared_is_in_every_prompt(data):
     assert all(len(row) > shared for row in rows)
     groups = decode.alike_rows(rows)
     assert sorted(i for group in groups for i in group) == list(range(len(rows)))
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_prompts_given_twice_are_read_once_and_answered_the_same(model, name, monkeypatch):
+    monkeypatch.setattr(decode, "ROOM", 16)
+
+    class Never(LogitsProcessor):
+        """Every other token may not come: the answers become others."""
+
+        def __call__(self, input_ids, scores):
+            scores[:, ::2] = float("-inf")
+            return scores
+
+    plain, banned = {}, {"logits_processor": [Never()]}
+    apart = [both(model, PROMPTS[name], **options)[1] for options in (plain, banned)]
+    assert not torch.equal(*apart)
+    with decode.prompts_read_once():
+        together = [both(model, PROMPTS[name], **options) for options in (plain, banned, plain)]
+    for (_, found, _), wanted in zip(together, (*apart, apart[0]), strict=True):
+        assert torch.equal(found, wanted)
+    first, second, third = ([shape for shape in shapes if shape[1] > 1] for _, _, shapes in together)
+    assert first and not second and not third
+    assert [shape for shape in both(model, PROMPTS[name])[2] if shape[1] > 1] == first

@@ -12,6 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
 
+from riskscribe import manifest
 from riskscribe.errors import InputError
 from riskscribe.lf import decode, guide
 from riskscribe.report import Report
@@ -230,6 +231,8 @@ def test_bad_values_stop_before_a_model_is_loaded(in_root, tmp_path):
         assert str(bad) in str(error.value)
     with pytest.raises(InputError, match="no_such_file"):
         parsed(answer_schema="no_such_file.json", output_dir=str(tmp_path))
+    with pytest.raises(InputError, match="free_answers_dir: goes with answer_schema"):
+        parsed(free_answers_dir=str(tmp_path / "free"), output_dir=str(tmp_path))
     with pytest.raises(InputError, match="num_beams"):
         parsed(answer_schema=SCHEMA, num_beams=2, output_dir=str(tmp_path))
 
@@ -262,6 +265,28 @@ def test_predict_through_the_command_line(tiny_model, make_dataset, tmp_path):
     assert len(lines) == 6
     for line in lines:
         jsonschema.validate(json.loads(json.loads(line)["predict"]), SMALL)
+
+
+@pytest.mark.slow
+def test_free_answers_beside_constrained_ones_are_those_of_two_runs(tiny_model, make_dataset, tmp_path):
+    folder = make_dataset(3)
+    cli = Path(sys.executable).with_name("llamafactory-cli")
+    recipe = yaml.safe_load((ROOT / "recipes" / "smollm2_135m" / "predict_base.yaml").read_text())
+    recipe |= {"model_name_or_path": str(tiny_model), "dataset_dir": str(folder), "eval_dataset": "rows_few_shot"}
+    recipe |= {"max_new_tokens": 40, "per_device_eval_batch_size": 2}
+    schema = {"answer_schema": str(ROOT / "dataset_info" / "report.schema.json")}
+    runs = {"free": {}, "held": schema, "both": {**schema, "free_answers_dir": str(tmp_path / "both_free")}}
+    for name, more in runs.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(recipe | more | {"output_dir": str(tmp_path / name)}))
+        subprocess.run([str(cli), "train", str(path)], cwd=ROOT, check=True, capture_output=True)
+    told = {one: (tmp_path / one / "generated_predictions.jsonl").read_bytes()
+            for one in ("free", "held", "both", "both_free")}  # fmt: skip
+    assert told["both_free"] == told["free"] != told["held"] == told["both"]
+    records = {one: manifest.load(tmp_path / one) for one in told}
+    assert {one for one, record in records.items() if "answer_schema" in record.settings} == {"held", "both"}
+    assert all(record.status == "complete" and "generated_predictions.jsonl" in record.outputs
+               for record in records.values())  # fmt: skip
 
 
 def test_the_schema_file_is_the_report():

@@ -395,7 +395,7 @@ ATTACHMENTS = (
     ),
     Attachment(
         "llamafactory.hparams.generating_args",
-        "recipe key answer_schema",
+        "recipe keys answer_schema and free_answers_dir",
         guide.add_switch,
         {"GeneratingArguments": ("num_beams",), "GeneratingArguments.to_dict": ("obey_generation_config",)},
     ),
@@ -445,7 +445,10 @@ ATTACHMENTS = (
         "llamafactory.train.sft.trainer",
         "constrained answers in do_predict",
         guide.constrain_predictions,
-        {"CustomSeq2SeqTrainer.prediction_step": _PREDICTION},
+        {
+            "CustomSeq2SeqTrainer.prediction_step": _PREDICTION,
+            "CustomSeq2SeqTrainer.save_predictions": ("self", "dataset", "predict_results"),
+        },
     ),
     Attachment(
         "llamafactory.train.sft.workflow",

@@ -196,7 +196,7 @@ class Side:
 
 
 # keys that only the plugin knows
-OWN_KEYS = ("cpu_kernels", "dequantize_once", "adapter_dtype", "answer_schema")
+OWN_KEYS = ("cpu_kernels", "dequantize_once", "adapter_dtype", "answer_schema", "free_answers_dir")
 SIDES = {
     "ours": Side("the recipe with the plugin", True, "auto", {}),
     # examples/train_lora/qwen3_lora_sft.yaml: bf16, gradient checkpointing (the default), 4 loader workers, one row a

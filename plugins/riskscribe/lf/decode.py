@@ -31,6 +31,23 @@ ATTENTION = "riskscribe"
 PACKED = 2 << 30
 # one answer at a time: a model's config is changed for it, and an abandoned one may still be in its last step
 _ALONE = threading.RLock()
+# what has been read, while answers of several kinds are made to the same prompts: prompts -> (layers, logits)
+_PROMPTS: dict[tuple, tuple] | None = None
+
+
+@contextmanager
+def prompts_read_once():
+    """While it lasts, prompts that one model is given again, in a batch of the same ones, are not read again.
+
+    For the free and the constrained answers to a batch: the keys and values stay in memory meanwhile.
+    """
+    global _PROMPTS
+    with _ALONE:
+        _PROMPTS = {}
+        try:
+            yield
+        finally:
+            _PROMPTS = None
 
 
 def alike_rows(rows: list[list[int]]) -> list[list[int]]:
@@ -246,13 +263,21 @@ def _decode(model, input_ids, rows, processors, stop, pad: int, total: int, show
         )  # fmt: skip
         return found.logits[:, -1]
 
-    if shared:
-        forward(torch.tensor([rows[0][:shared]]), torch.arange(shared)[None])
-    logits = []
-    for i, row in enumerate(rows):
-        batch.reading = i
-        logits.append(forward(torch.tensor([row[shared:]]), torch.arange(shared, len(row))[None]))
-    logits = torch.cat(logits)
+    key = id(model), tuple(map(tuple, rows))
+    if _PROMPTS is not None and key in _PROMPTS:
+        kept, logits = _PROMPTS[key]
+        for layer, pair in zip(batch.layers, kept, strict=True):
+            layer.first, layer.own = pair
+    else:
+        if shared:
+            forward(torch.tensor([rows[0][:shared]]), torch.arange(shared)[None])
+        read = []
+        for i, row in enumerate(rows):
+            batch.reading = i
+            read.append(forward(torch.tensor([row[shared:]]), torch.arange(shared, len(row))[None]))
+        logits = torch.cat(read)
+        if _PROMPTS is not None:  # columns behind the prompts are written in place, and blank until they are again
+            _PROMPTS[key] = [(layer.first, layer.own) for layer in batch.layers], logits
     found: list[list[int]] = [[] for _ in rows]
     alive = torch.arange(len(rows))  # the rows still in the batch, finished ones among them until they are let go
     going = torch.ones(len(rows), dtype=torch.bool)

@@ -3,7 +3,8 @@
 A grammar (llguidance) follows every row of a batch and says which tokens may come next; the others get a probability
 of zero. The mask is plain tensor arithmetic: llguidance's own is compiled at run time and needs a C++ compiler.
 
-In a recipe: `answer_schema: dataset_info/report.schema.json`, or on the command line `answer_schema=...`.
+In a recipe: `answer_schema: dataset_info/report.schema.json`, or on the command line `answer_schema=...`. With
+`free_answers_dir: FOLDER` beside it the same run answers every prompt freely too, into that folder.
 """
 
 import json
@@ -15,12 +16,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from riskscribe.errors import InputError
+from riskscribe.lf.decode import prompts_read_once
 
 if TYPE_CHECKING:
     import torch
     from llguidance import LLMatcher, LLTokenizer
 
-KEY = "answer_schema"
+KEY, BESIDE = "answer_schema", "free_answers_dir"
 # no blank between tokens, as Report.to_json writes: a small model given the choice fills its budget with blanks
 COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _TOKENIZERS: dict[int, tuple[Any, "LLTokenizer"]] = {}
@@ -162,7 +164,7 @@ class SchemaProcessor:
 
 
 def add_switch(module: ModuleType) -> None:
-    """The recipe key `answer_schema`. Upstream: hparams/generating_args.py, GeneratingArguments.
+    """Recipe keys `answer_schema` and `free_answers_dir`. Upstream: hparams/generating_args.py, GeneratingArguments.
 
     A field of the very class that the argument parser reads: recipes, the command line, torchrun, Ray and Board all
     know it, it is in --help, a misspelt key is still refused, and so is this one where the plugin is not attached
@@ -175,6 +177,10 @@ def add_switch(module: ModuleType) -> None:
         answer_schema: str | None = field(
             default=None, metadata={"help": "A JSON Schema file; every answer is made to follow it (RiskScribe)."}
         )
+        free_answers_dir: str | None = field(
+            default=None,
+            metadata={"help": "With answer_schema: a folder for free answers to the same prompts (RiskScribe)."},
+        )
 
         def __post_init__(self):
             if self.answer_schema:
@@ -182,11 +188,13 @@ def add_switch(module: ModuleType) -> None:
                 read_grammar(self.answer_schema)
                 if self.num_beams > 1:
                     raise InputError(f"{KEY}: works with num_beams: 1, not {self.num_beams}")
+            if self.free_answers_dir and not self.answer_schema:
+                raise InputError(f"{BESIDE}: goes with {KEY}; without it output_dir has the free answers")
 
         def to_dict(self, obey_generation_config: bool = False) -> dict[str, Any]:
             found = super().to_dict(obey_generation_config)
-            found.pop(KEY, None)
-            return found | ({KEY: self.answer_schema} if self.answer_schema else {})
+            own = {one: found.pop(one, None) or getattr(self, one) for one in (KEY, BESIDE)}
+            return found | {one: value for one, value in own.items() if value}
 
     # pickled by name
     GeneratingArguments.__module__, GeneratingArguments.__qualname__ = module.__name__, "GeneratingArguments"
@@ -194,23 +202,50 @@ def add_switch(module: ModuleType) -> None:
 
 
 def constrain_predictions(module: ModuleType) -> None:
-    """do_predict obeys `answer_schema`. Upstream: train/sft/trainer.py, prediction_step.
+    """do_predict obeys `answer_schema` and `free_answers_dir`. Upstream: train/sft/trainer.py, prediction_step.
 
-    The key comes with the trainer's generation arguments and leaves them here for a logits processor, a fresh one a
-    batch. Were it left, generate would refuse it.
+    The keys come with the trainer's generation arguments and leave them here for a logits processor, a fresh one a
+    batch. Were they left, generate would refuse them. Free answers are made batch by batch beside the constrained
+    ones, from prompts that are read once (decode.py), and saved where upstream saves those.
     """
     trainer = module.CustomSeq2SeqTrainer
-    upstream = trainer.prediction_step
+    upstream, save = trainer.prediction_step, trainer.save_predictions
 
     @wraps(upstream)
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **gen_kwargs):
         gen_kwargs = gen_kwargs or dict(getattr(self, "_gen_kwargs", None) or {})
-        path = gen_kwargs.pop(KEY, None)
-        if path and self.args.predict_with_generate and not prediction_loss_only:
-            from transformers import LogitsProcessorList
+        path, beside = gen_kwargs.pop(KEY, None), gen_kwargs.pop(BESIDE, None)
+        given = model, inputs, prediction_loss_only, ignore_keys
+        if not (path and self.args.predict_with_generate and not prediction_loss_only):
+            return upstream(self, *given, **gen_kwargs)
+        from transformers import LogitsProcessorList
 
-            processor = Guide.read(self.processing_class, path).processor()
-            gen_kwargs["logits_processor"] = LogitsProcessorList([*gen_kwargs.get("logits_processor", ()), processor])
-        return upstream(self, model, inputs, prediction_loss_only, ignore_keys, **gen_kwargs)
+        processor = Guide.read(self.processing_class, path).processor()
+        processors = LogitsProcessorList([*gen_kwargs.get("logits_processor", ()), processor])
+        if not beside:
+            return upstream(self, *given, **gen_kwargs, logits_processor=processors)
+        if self.args.world_size > 1:
+            raise InputError(f"{BESIDE}: works in one process; predict twice instead")
+        with prompts_read_once():
+            _, free, _ = upstream(self, model, {**inputs}, prediction_loss_only, ignore_keys, **gen_kwargs)
+            self.free_answers = [*getattr(self, "free_answers", ()), *free.tolist()]
+            return upstream(self, *given, **gen_kwargs, logits_processor=processors)
 
-    trainer.prediction_step = prediction_step
+    @wraps(save)
+    def save_predictions(self, dataset, predict_results, *rest, **options):
+        save(self, dataset, predict_results, *rest, **options)
+        beside = (getattr(self, "_gen_kwargs", None) or {}).get(BESIDE)
+        if not beside:
+            return
+        import numpy as np
+
+        pad, longest = self.processing_class.pad_token_id, max(map(len, self.free_answers))
+        free = np.array([one + [pad] * (longest - len(one)) for one in self.free_answers])
+        held, self.args.output_dir = self.args.output_dir, beside
+        try:
+            Path(beside).mkdir(parents=True, exist_ok=True)
+            save(self, dataset, predict_results._replace(predictions=free), *rest, **options)
+        finally:
+            self.args.output_dir = held
+
+    trainer.prediction_step, trainer.save_predictions = prediction_step, save_predictions

@@ -64,19 +64,22 @@ def record_runs(module: ModuleType) -> None:
         if before is not None and before.stage not in ("train", "predict"):
             return upstream(*given, *rest, **options)  # a stage of ours writes its own there
         base = Path(model_args.model_name_or_path)
-        record = manifest.start(
-            out,
-            stage,
+        settings = _settings(training_args, finetuning_args, model_args, data_args, generating_args)
+        runs = [(out, settings)]
+        if free := getattr(generating_args, "free_answers_dir", None):
+            runs.append((Path(free), {name: one for name, one in settings.items() if name != "answer_schema"}))
+        about = {
             # the program by its name: where it lies is this machine's
-            command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-            inputs=_inputs(model_args, data_args, repr(TEMPLATES.get(data_args.template))),
-            settings=_settings(training_args, finetuning_args, model_args, data_args, generating_args),
-            parents=[str(base), *(model_args.adapter_name_or_path or [])],
-            summary={"base_weights": manifest.origin(base)},
-        )
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "inputs": _inputs(model_args, data_args, repr(TEMPLATES.get(data_args.template))),
+            "parents": [str(base), *(model_args.adapter_name_or_path or [])],
+            "summary": {"base_weights": manifest.origin(base)},
+        }
+        records = [manifest.start(folder, stage, settings=own, **about) for folder, own in runs]
         result = upstream(*given, *rest, **options)
-        kept = (one for one in out.iterdir() if one.is_file() and one.name != manifest.NAME)
-        manifest.finish(out, record, sorted(one.name for one in kept))
+        for (folder, _), record in zip(runs, records, strict=True):
+            kept = (one for one in folder.iterdir() if one.is_file() and one.name != manifest.NAME)
+            manifest.finish(folder, record, sorted(one.name for one in kept))
         return result
 
     module.run_sft = run_sft
