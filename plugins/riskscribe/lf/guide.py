@@ -239,8 +239,10 @@ def constrain_predictions(module: ModuleType) -> None:
             return
         import numpy as np
 
-        pad, longest = self.processing_class.pad_token_id, max(map(len, self.free_answers))
-        free = np.array([one + [pad] * (longest - len(one)) for one in self.free_answers])
+        # an evaluation before it, of a run that trains too, has made some as well
+        answers = self.free_answers[-len(predict_results.predictions) :]
+        pad, longest = self.processing_class.pad_token_id, max(map(len, answers))
+        free = np.array([one + [pad] * (longest - len(one)) for one in answers])
         held, self.args.output_dir = self.args.output_dir, beside
         try:
             Path(beside).mkdir(parents=True, exist_ok=True)
