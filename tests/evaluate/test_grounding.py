@@ -1,7 +1,10 @@
 """Grounding: hand-made truth, every gold report, and gold reports with one number made wrong."""
 
+import os
 import random
 import re
+import subprocess
+import sys
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -565,3 +568,23 @@ def test_the_order_of_evidence_does_not_matter_in_sentences_by_others():
                 for facts in (plain, shuffled)
             )
             assert one == two, item.text
+
+
+def test_verdicts_do_not_depend_on_the_order_of_sets():
+    """Python's order of strings in a set changes from process to process, and with it a plain sum of fractions."""
+    program = (
+        "from riskscribe.evaluate import bench, tables\n"
+        "from riskscribe.evaluate.grounding import ground_text, read_facts\n"
+        "(table,) = (one for one in tables.load(bench.PLANTED) if one.table == 'tessaly_medical')\n"
+        "text = ('Cardiovascular, Orthopaedics and Neuromodulation accounted for 49.7%, 31.7% and 12.5% of fiscal'\n"
+        "        ' 2025 net sales, respectively.')\n"
+        "print([one.verdict for one in ground_text(text, read_facts(table.evidence(), 't'), lenient=True)])\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("0", "5", "6")
+    }  # fmt: skip
+    assert len(told) == 1

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Set
 
 from riskscribe.evaluate.context import Context, Sentence
+from riskscribe.evaluate.derive import LESS, MORE
 from riskscribe.evaluate.facts import Entry, Facts
 from riskscribe.evaluate.infer import TIMES, grams
 from riskscribe.evaluate.numbers import MONEY
@@ -104,8 +105,8 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
                 yield claim_of(text, numbers[i].span, "change", False, [entry, new[0]], reason), [i]
 
 
-# what stands before, at the beginning, or at a date, whatever it is called
 _AGAINST = re.compile(r"\b(?:against|versus|vs\.?|compared (?:with|to)|than)\s$", re.IGNORECASE)
+# what stands before, or at the beginning, whatever it is called
 _AT_FIRST = re.compile(
     r"\bhad\b|\b(?:starting|opening|initial|original|base)\b|\bat the (?:end|start|beginning) of\b"
     r"|期初|起初|起点|原先|原本|原来",
@@ -335,12 +336,11 @@ _SPAN = (
     r"|[a-z]+ (?:months?|weeks?|years?))\b)"
 )
 _UP_WORDS = (
-    "more|higher|larger|greater|bigger|longer|faster|quicker|wider|broader|stronger|heavier|dearer|richer|older|deeper|steeper"
-    "|thicker|costlier|pricier|above|over" + _SPAN + "|ahead of|beyond|outside|in excess of|clear of|on top of"
+    f"{MORE}|more|bigger|quicker|broader|richer|older|deeper|steeper|thicker|costlier|pricier"
+    f"|above|over{_SPAN}|ahead of|beyond|outside|in excess of|clear of|on top of"
 )
 _DOWN_WORDS = (
-    "less|fewer|lower|smaller|shorter|slower|narrower|tighter|weaker|lighter|cheaper|poorer|younger|shallower|thinner|softer"
-    "|below|beneath|under|behind|short of|shy of|inside|within" + _SPAN
+    f"{LESS}|less|poorer|younger|shallower|thinner|below|beneath|under|behind|short of|shy of|inside|within{_SPAN}"
 )
 # "25.6 points higher than the LCR", "$33m more than corporates", "60 basis points below the headline rate"
 _THAN = re.compile(
@@ -417,9 +417,9 @@ def _compared_with(base: str, at: int, k: int, lines: list[Entry], sentence: Sen
         return which
     if (names[0] ^ names[1]) & said:
         return None  # both are named
-    before = [line for line in lines if any(entry is line for entry in entries[:k])]
     if any(one.tag == "previous" and one.name == "strong" for one in terms) and lines[0].when[0] != lines[1].when[0]:
         return min(lines, key=lambda line: line.when)
+    before = [line for line in lines if any(entry is line for entry in entries[:k])]
     if len(before) == 1:
         return lines[0] if before[0] is lines[1] else lines[1]
     return None

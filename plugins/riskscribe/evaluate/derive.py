@@ -411,11 +411,11 @@ _RESULTS = re.compile(
     re.IGNORECASE,
 )
 # "a €31m lower contribution", "17,675 higher", "less than the 6.0% rise in debt"
+MORE = "higher|wider|stronger|larger|greater|longer|faster|heavier|dearer"
+LESS = "lower|tighter|narrower|fewer|weaker|softer|cheaper|smaller|shorter|slower|lighter"
 _ADJECTIVE = re.compile(
-    r"\s?(?:(?P<down>lower|tighter|narrower|fewer|weaker|softer|cheaper|smaller|shorter|slower|lighter|fall"
-    r"|decline|drop|decrease|reduction|dip)"
-    r"|(?P<up>higher|wider|stronger|larger|greater|longer|faster|heavier|dearer|rise|increase"
-    r"|growth|jump))\b(?!\s(?:single|double))",
+    rf"\s?(?:(?P<down>{LESS}|fall|decline|drop|decrease|reduction|dip)"
+    rf"|(?P<up>{MORE}|rise|increase|growth|jump))\b(?!\s(?:single|double))",
     re.IGNORECASE,
 )
 _NOUN = re.compile("的(?:(?P<down>降幅|跌幅|减幅|回落)|(?P<up>增幅|涨幅|升幅))")
@@ -739,12 +739,11 @@ _REST = re.compile(
 
 def _complements(read: Read, near: Context, pool: list[Entry], ids) -> Iterator[Derived]:
     """What a share leaves of 100 %: "78 % has been hedged, so that 22 % remains open"."""
-    for one in pool:
-        part = one.fact.unit == "percent" and one.fact.role == "value" and 0 < one.fact.value < 100
-        if part and (ids is not None or near.tells(one)) and read.states(100.0 - one.fact.value):
-            yield Derived("difference", [one.fact.id], f"100 % less {one.fact}")
     parts = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value"]
     parts = [one for one in parts if ids is not None or near.tells(one)]
+    for one in parts:
+        if 0 < one.fact.value < 100 and read.states(100.0 - one.fact.value):
+            yield Derived("difference", [one.fact.id], f"100 % less {one.fact}")
     left = 100.0 - sum(one.fact.value for one in parts)
     if 1 < len(parts) <= 6 and left > 0 and read.states(left) and all(same_time(parts[0], one) for one in parts):
         evidence = [one.fact.id for one in parts]
@@ -818,10 +817,11 @@ def _diversified(read: Read, near: Context, facts: Facts, pool: list[Entry], ids
         if (one.meaning.measures - {"equity"}) in _RISKS and _fits(read, one)
         and not one.meaning.qualities & {"limit", "average"}
     ]  # fmt: skip
+    groups = _parts_of(facts.entries) if ids is None else []
     for whole in among:
         every = [one for one in among if one is not whole and same_time(one, whole) and _comparable(one, whole)
                  and one.meaning.measures - {"equity"} == whole.meaning.measures]  # fmt: skip
-        for parts in [every, *(run for run in _parts_of(facts.entries) if ids is None and whole not in run)]:
+        for parts in [every, *(group for group in groups if whole not in group)]:
             if len(parts) > 1 and read.sign >= 0 and read.states(sum(one.size for one in parts) - whole.size):
                 evidence = [one.fact.id for one in (*parts, whole)]
                 yield Derived("difference", evidence, f"the sum of {', '.join(evidence[:-1])} less {whole.fact}")

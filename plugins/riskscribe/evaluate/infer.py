@@ -168,7 +168,7 @@ class Grid:
         for one in df:
             if len(one) > 3 and one.isascii() and one.isalpha():
                 self.long.setdefault(one[:4], []).append(one)
-        self._text, self._known = "", {}
+        self._text: tuple[str, dict] = "", {}  # the one judged, and what is known of it
         self.weights = {name: math.log((len(entries) + 1) / count) for name, count in df.items()}
         self.short: dict[str, frozenset[str]] = {}  # what a Chinese label may be called for short: its grams
         for label in {one.fact.label for one in entries}:
@@ -241,12 +241,13 @@ class Grid:
 
     def once(self, sentence: Sentence, about: tuple, make: Callable[[], Any]) -> Any:
         """What `make` gives of a sentence, asked for several times while its text is judged."""
-        if sentence.text is not self._text:
-            self._text, self._known = sentence.text, {}
+        text, known = self._text
+        if sentence.text is not text:  # both at once: several threads may share the evidence
+            text, known = self._text = sentence.text, {}
         key = sentence.clause.start, *about
-        if key not in self._known:
-            self._known[key] = make()
-        return self._known[key]
+        if key not in known:
+            known[key] = make()
+        return known[key]
 
     def gives(self, read: Read) -> bool:
         """Whether any operation on any two lines gives the number: most wrong ones are told from this alone."""
@@ -295,7 +296,7 @@ def best_named(text: str, facts: Facts) -> list[Entry]:
     """The lines whose labels have most of the words of a text, by the weight of the words."""
     grid = grid_of(facts)
     said = grams(text)
-    scores = [sum(grid.weights[name] for name in own & said) for own in grid.grams]
+    scores = [math.fsum(grid.weights[name] for name in own & said) for own in grid.grams]
     best = max(scores, default=0.0)
     return [one for one, score in zip(grid.entries, scores, strict=True) if best and score == best]
 
@@ -377,9 +378,9 @@ def _score(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> tuple
     said = _said(sentence, grid)
     before = grams(sentence.text[max(0, clause.start - 160) : clause.start]) - said if clause.start else frozenset()
     weights = grid.weights
-    scores = np.array([sum(weights[one] for one in some & said) for some in grid.grams], dtype=float)
+    scores = np.array([math.fsum(weights[one] for one in some & said) for some in grid.grams], dtype=float)
     if before:
-        scores += [0.3 * sum(weights[one] for one in some & before) for some in grid.grams]
+        scores += [0.3 * math.fsum(weights[one] for one in some & before) for some in grid.grams]
     years = {int(one.value) // (10000 if one.kind == "date" else 1) for one in sentence.reads if one.kind} - {0}
     for i, one in enumerate(grid.entries):
         if years and one.meaning.years and not one.meaning.years & years:
