@@ -1,7 +1,9 @@
 """Our decoding on a CPU gives upstream's tokens."""
 
 import contextlib
+import gc
 import io
+import weakref
 from functools import wraps
 
 import pytest
@@ -181,24 +183,58 @@ def test_attention_over_a_prompt_is_attention(shared, length):
     torch.testing.assert_close(kernels.causal_attention(query, key, value), expected)
 
 
-def test_packed_weights_are_the_same_weights_and_leave_no_trace(model, monkeypatch):
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_are_the_same_weights_and_leave_no_trace(tiny_model, dtype, monkeypatch):
+    if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this processor has no bfloat16 in oneDNN")
-    model = model.to(torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=dtype).eval().requires_grad_(False)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    layers = {name: one for name, one in model.named_modules() if type(one) is torch.nn.Linear}
+    assert any(one.bias is not None for one in layers.values())
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    x = torch.randn(3, model.config.hidden_size).to(dtype)
+    layer = model.model.layers[0].mlp.up_proj
+    trained = model.model.layers[1].mlp.up_proj.weight.requires_grad_()
+    expected = layer(x)
     used = []
     linear = decode._packed_linear
-    monkeypatch.setattr(decode, "_packed_linear", lambda layer, *rest: used.append(layer) or linear(layer, *rest))
-    x = torch.randn(3, model.config.hidden_size).to(torch.bfloat16)
-    layer = model.model.layers[0].mlp.up_proj
-    expected = layer(x)
+    monkeypatch.setattr(decode, "_packed_linear", lambda *given: used.append(given) or linear(*given))
     with torch.no_grad(), decode.packed(model, 3):
         torch.testing.assert_close(layer(x), expected)
-    assert used == [layer] and "forward" not in vars(layer)
+        # the embedding looks its rows up, the optimizer moves what is trained
+        held = {id(one.weight) for one in layers.values() if one.weight.numel()}
+        assert held == {id(model.lm_head.weight), id(trained)}
+        assert all(one.untyped_storage().resizable() for one in model.parameters())  # in no file's memory any more
+    assert len(used) == 1
     both(model, [draw(1, 12), draw(2, 9)])
-    assert model.lm_head in used and not any("forward" in vars(one) for one in (layer, model.lm_head))
+    assert len(used) > len(layers)
+    with pytest.raises(ValueError, match="stop"), decode.packed(model, 3):
+        raise ValueError("stop")
+    assert not any("forward" in vars(one) for one in layers.values())
+    after = model.state_dict()
+    assert all(torch.equal(one, after[name]) and one.dtype is after[name].dtype for name, one in before.items())
+    with torch.autocast("cpu", torch.bfloat16), decode.packed(model, 3):
+        assert "forward" not in vars(layer)
     monkeypatch.setattr(decode, "PACKED", 0)
     with decode.packed(model, 3):
         assert "forward" not in vars(layer)
+
+
+def test_keys_and_values_are_freed_with_their_batch(model, monkeypatch):
+    layers = []
+
+    class Watched(decode.Layer):
+        def __init__(self):
+            super().__init__()
+            layers.append(weakref.ref(self))
+
+    monkeypatch.setattr(decode, "Layer", Watched)
+    gc.disable()
+    try:
+        both(model, PROMPTS["unequal lengths"])
+        assert layers and not any(one() for one in layers)
+    finally:
+        gc.enable()
 
 
 @given(st.data())

@@ -6,8 +6,9 @@ A loop in the place of transformers' own (GenerationMixin._sample), with its pro
   a token for the whole batch (as in Hydragen, arXiv:2402.05099).
 - Every prompt is read by itself: no padding is computed, and causal attention needs no mask.
 - Causal attention over a prompt goes in blocks of plain matrix products (kernels.py).
-- In bfloat16 the weights of linear layers are put into oneDNN's own order once an answer: plain calls do it at every
-  token. torch's inductor does the same when a model is frozen.
+- The weights of linear layers are put into oneDNN's own order once a batch: plain calls do it at every token in
+  bfloat16, and in float32 take MKL's product, half as fast for few rows. torch's inductor does the same when a model
+  is frozen.
 - Keys and values lie in one buffer that is written in place: transformers copies the whole cache twice a token, to
   append to it and to give every query head its own copy of the keys its group shares.
 - A finished row leaves the batch.
@@ -17,6 +18,7 @@ Upstream: transformers generation/utils.py (_sample), cache_utils.py, integratio
 """
 
 import threading
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from types import SimpleNamespace
@@ -27,7 +29,7 @@ ROOM = 128
 # below this many tokens the extra pass costs more than it saves
 SHARED = 128
 ATTENTION = "riskscribe"
-# bytes of weights; they are there twice while they are in another order too
+# bytes of weights: they are there twice while they are put into another order
 PACKED = 2 << 30
 # one answer at a time: a model's config is changed for it, and an abandoned one may still be in its last step
 _ALONE = threading.RLock()
@@ -74,13 +76,12 @@ class Layer:
     tokens (rows, heads, columns, width). Rows end in the same column; `blank` tells which columns of a row are empty.
     """
 
-    def __init__(self, batch: "Batch"):
-        self.batch = batch
+    def __init__(self):
         self.first = self.own = None  # pairs of keys and values
 
-    def take(self, keys, values) -> None:
+    def take(self, batch: "Batch", keys, values) -> None:
         """Write the new tokens' keys and values (rows, heads, tokens, width)."""
-        batch, count = self.batch, keys.shape[2]
+        count = keys.shape[2]
         if batch.reading is None:  # the shared beginning
             self.first = (keys[0].contiguous(), values[0].contiguous())
             return
@@ -112,7 +113,7 @@ class Batch:
     def __init__(self, model, lengths: list[int], shared: int):
         import torch
 
-        self.layers = [Layer(self) for _ in range(model.config.num_hidden_layers)]
+        self.layers = [Layer() for _ in range(model.config.num_hidden_layers)]
         self.shared, self.width, self.reading = shared, max(lengths), None
         self.end = self.width
         self.columns = self.width + ROOM
@@ -126,8 +127,9 @@ class Batch:
         return self.shared + self.end
 
     def update(self, keys, values, layer_idx: int, cache_kwargs=None):
-        self.layers[layer_idx].take(keys, values)
-        return self.layers[layer_idx], SimpleNamespace(keys=keys, values=values)
+        # a layer that knew its batch would be freed with it only when the garbage collector comes by
+        self.layers[layer_idx].take(self, keys, values)
+        return self.layers[layer_idx], SimpleNamespace(batch=self, keys=keys, values=values)
 
     def grow(self) -> None:
         """Make room for one more token of every row."""
@@ -151,34 +153,48 @@ class Batch:
 
 @contextmanager
 def packed(model, rows: int):
-    """While it lasts, linear layers stored in bfloat16 multiply `rows` rows by weights in oneDNN's order."""
+    """While it lasts, linear layers multiply by weights in oneDNN's order, best for `rows` rows.
+
+    A frozen weight that only its layer holds is let go meanwhile and put back, bit by bit the same, from that order.
+    A file that weights were mapped from stays in memory until the last of them is copied out of it.
+    """
     import torch
 
+    kinds = {torch.float32, *[torch.bfloat16] * torch.ops.mkldnn._is_mkldnn_bf16_supported()}
+    holders = Counter(id(one) for _, one in model.named_parameters(remove_duplicate=False))
     layers = [
         one
         for one in model.modules()
-        if type(one) is torch.nn.Linear and one.weight.dtype is torch.bfloat16 and "forward" not in vars(one)
+        if type(one) is torch.nn.Linear and one.weight.dtype in kinds and "forward" not in vars(one)
     ]
     fits = sum(one.weight.nbytes for one in layers) <= PACKED
-    if not (fits and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if not fits or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.is_available():
         layers = []
+    left = []
     try:
         for one in layers:
-            one.forward = partial(
-                _packed_linear, one, torch.ops.mkldnn._reorder_linear_weight(one.weight.detach(), rows)
-            )
+            ordered = torch.ops.mkldnn._reorder_linear_weight(one.weight.detach(), rows)
+            one.forward = partial(_packed_linear, ordered, one.bias)
+            if holders[id(one.weight)] == 1 and not one.weight.requires_grad:
+                one.weight.data = one.weight.new_empty(0)
+                left.append((one.weight, ordered))
+        ordered = None
+        for one in model.parameters() if left else ():
+            if not one.untyped_storage().resizable():
+                one.data = one.data.clone()
         yield
     finally:
         for one in layers:
             vars(one).pop("forward", None)
+        while left:
+            weight, ordered = left.pop()
+            weight.data = ordered.to_dense()
 
 
-def _packed_linear(layer, weight, x):
+def _packed_linear(weight, bias, x):
     import torch
 
-    if x.dtype is not torch.bfloat16:
-        return type(layer).forward(layer, x)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def attend(module, query, layer: Layer, new, attention_mask=None, dropout=0.0, scaling=None, **options):
@@ -188,7 +204,7 @@ def attend(module, query, layer: Layer, new, attention_mask=None, dropout=0.0, s
     from riskscribe.lf.kernels import causal_attention
 
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    batch = layer.batch
+    batch = new.batch
     if batch.reading == "all":
         rows, heads, _, width = query.shape
         grouped = query.reshape(rows, new.keys.shape[1], -1, width)
@@ -285,27 +301,26 @@ def _decode(model, input_ids, rows, processors, stop, pad: int, total: int, show
     width = input_ids.shape[1]
     # a processor that counts rows of its own must be told which are left
     may_drop = all(hasattr(one, "keep") or type(one).__module__.startswith("transformers.") for one in processors)
-    with packed(model, len(rows)):
-        for step in range(total):
-            scores = processors(told[alive, : width + step], logits.float())
-            chosen = torch.where(going, scores.argmax(dim=-1), pad)
-            told[alive, width + step] = chosen
-            for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
-                found[row].append(token)
-            show(chosen)
-            going = going & ~stop(told[alive, : width + step + 1], scores)
-            if not going.any() or step + 1 == total:
-                break
-            if may_drop and int(going.sum()) <= 0.8 * len(going):
-                left = going.nonzero()[:, 0]
-                alive, chosen, going = alive[left], chosen[left], going[left]
-                batch.keep(left)
-                for one in processors:
-                    if hasattr(one, "keep"):
-                        one.keep(left.tolist())
-            batch.grow()
-            positions = torch.tensor([[len(rows[row]) + step] for row in alive.tolist()])
-            logits = forward(chosen[:, None], positions)
+    for step in range(total):
+        scores = processors(told[alive, : width + step], logits.float())
+        chosen = torch.where(going, scores.argmax(dim=-1), pad)
+        told[alive, width + step] = chosen
+        for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
+            found[row].append(token)
+        show(chosen)
+        going = going & ~stop(told[alive, : width + step + 1], scores)
+        if not going.any() or step + 1 == total:
+            break
+        if may_drop and int(going.sum()) <= 0.8 * len(going):
+            left = going.nonzero()[:, 0]
+            alive, chosen, going = alive[left], chosen[left], going[left]
+            batch.keep(left)
+            for one in processors:
+                if hasattr(one, "keep"):
+                    one.keep(left.tolist())
+        batch.grow()
+        positions = torch.tensor([[len(rows[row]) + step] for row in alive.tolist()])
+        logits = forward(chosen[:, None], positions)
     return found
 
 
@@ -356,11 +371,12 @@ def install() -> None:
         answers: list[list[int]] = [[] for _ in prompts]
         self.config._attn_implementation = ATTENTION  # for the layers of this model, which read it from its config
         try:
-            for group in groups:
-                bar.n = total * groups.index(group)
-                given = input_ids[group], [prompts[row] for row in group], logits_processor, stopping_criteria
-                for row, tokens in zip(group, _decode(self, *given, pad, total, show), strict=True):
-                    answers[row] = tokens
+            with packed(self, max(map(len, groups))):
+                for group in groups:
+                    bar.n = total * groups.index(group)
+                    given = input_ids[group], [prompts[row] for row in group], logits_processor, stopping_criteria
+                    for row, tokens in zip(group, _decode(self, *given, pad, total, show), strict=True):
+                        answers[row] = tokens
         finally:
             self.config._attn_implementation = "sdpa"
             bar.close()
