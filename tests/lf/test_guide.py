@@ -275,7 +275,9 @@ def test_free_answers_beside_constrained_ones_are_those_of_two_runs(tiny_model, 
     recipe |= {"model_name_or_path": str(tiny_model), "dataset_dir": str(folder), "eval_dataset": "rows_few_shot"}
     recipe |= {"max_new_tokens": 40, "per_device_eval_batch_size": 2}
     schema = {"answer_schema": str(ROOT / "dataset_info" / "report.schema.json")}
-    runs = {"free": {}, "held": schema, "both": {**schema, "free_answers_dir": str(tmp_path / "both_free")}}
+    # an evaluation makes answers too: those of the prediction behind it are saved
+    beside = {"free_answers_dir": str(tmp_path / "both_free"), "do_eval": True}
+    runs = {"free": {}, "held": schema, "both": schema | beside}
     for name, more in runs.items():
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(recipe | more | {"output_dir": str(tmp_path / name)}))

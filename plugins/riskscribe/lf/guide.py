@@ -239,7 +239,7 @@ def constrain_predictions(module: ModuleType) -> None:
             return
         import numpy as np
 
-        # an evaluation before it, of a run that trains too, has made some as well
+        # an evaluation before it has made some as well
         answers = self.free_answers[-len(predict_results.predictions) :]
         pad, longest = self.processing_class.pad_token_id, max(map(len, answers))
         free = np.array([one + [pad] * (longest - len(one)) for one in answers])
