@@ -253,6 +253,7 @@ def case_show(file: Path, as_json: bool) -> None:
 @click.option("--out", type=FILE, help="default: exports/reports/<case id>")
 @click.option("--previous", type=FILE, help="yesterday's case of the same book: gives the earlier values")
 @click.option("--free", is_flag=True, help="do not hold the answer to the report's schema")
+@click.option("--with-case", is_flag=True, help="for --engine api: our server counts in /metrics what it can verify")
 @job_options
 @json_option
 def report(
@@ -262,6 +263,7 @@ def report(
     out: Path | None,
     previous: Path | None,
     free: bool,
+    with_case: bool,
     model: str,
     profile: str,
     as_json: bool,
@@ -274,7 +276,8 @@ def report(
     work = job(model, profile)
     merged = work.out / "export" / "merged"
     if engine == "api":
-        answer, about = reporting.ask_api(found, url, serve.api_key(), constrained=not free), {"url": url}
+        answer = reporting.ask_api(found, url, serve.api_key(), constrained=not free, with_case=with_case)
+        about = {"url": url}
     else:
         serve.command("", work.recipe("api.yaml"), merged)
         with contextlib.redirect_stdout(sys.stderr):  # LLaMA-Factory logs to stdout

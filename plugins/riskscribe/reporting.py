@@ -36,11 +36,19 @@ def load_cases(path: Path, previous: Path | None) -> tuple[Case, Case | None]:
 
 
 def ask_api(
-    case: Case, url: str, key: str, model: str = "riskscribe", timeout: float = 600, *, constrained: bool = True
+    case: Case,
+    url: str,
+    key: str,
+    model: str = "riskscribe",
+    timeout: float = 600,
+    *,
+    constrained: bool = True,
+    with_case: bool = False,
 ) -> str:
     """Ask an OpenAI-compatible endpoint, with our own system message and the report's schema as response_format.
 
-    Raises InputError when it does not answer.
+    `with_case` sends the case beside its prompt, for the verdicts in our own server's metrics; other endpoints may
+    refuse the field. Raises InputError when it does not answer.
     """
     import openai
 
@@ -49,6 +57,8 @@ def ask_api(
     if constrained:
         schema = {"name": "report", "schema": Report.model_json_schema()}
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if with_case:
+        asked["extra_body"] = {"case": case.model_dump(mode="json")}
     try:
         answer = client.chat.completions.create(**asked)
     except openai.AuthenticationError:

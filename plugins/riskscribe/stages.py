@@ -460,7 +460,7 @@ def demo(job: Job) -> bool:
     with serve.running(job.serving(release), environment(), key, port, folder / "server.log") as url:
         for name, case in tqdm(cases.items(), desc="reports", unit="report"):
             write_json(folder / name / "case.json", case)
-            answer = reporting.ask_api(case, url, key)
+            answer = reporting.ask_api(case, url, key, with_case=True)
             findings = reporting.write_verified(folder / name, case, answer, about)
             click.echo("\n".join(reporting.outcome(folder / name, case, findings)[1]))
     return True

@@ -20,8 +20,11 @@ import torch
 import yaml
 from click.testing import CliRunner
 
+from riskscribe import prompt, reporting
 from riskscribe.cli import main
+from riskscribe.data.rows import read_rows
 from riskscribe.errors import InputError
+from riskscribe.evaluate.grounding import ground_report
 from riskscribe.lf.api import RETRY_SECONDS, Penalties, Places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,15 +142,56 @@ def test_a_schema_that_cannot_be_is_a_400_with_the_reason(client, stream):
 
 
 def test_a_report_is_asked_for_held_to_its_schema_unless_free(server):
-    from riskscribe import reporting
-    from riskscribe.data.rows import read_rows
-
     case = read_rows(ROOT / "datasets" / "risk_report" / "v1" / "test_quick.jsonl")[0].case
     url = server[0] + "/v1"
     assert reporting.ask_api(case, url, KEY).startswith('{"schema_version":"1","limit_breaches":[')
     assert not reporting.ask_api(case, url, KEY, constrained=False).startswith("{")
     with pytest.raises(InputError, match="key was refused"):
         reporting.ask_api(case, url, "wrong")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_numbers_of_a_report_are_counted_where_the_request_holds_the_case(server, client, stream):
+    row = read_rows(ROOT / "datasets" / "risk_report" / "v1" / "test_quick.jsonl")[0]
+    report = row.report.model_dump(mode="json")
+    verdicts = [one.verdict for _, one in ground_report(row.case, row.report)]
+    assert verdicts and "unsupported" not in verdicts
+    report["summary"] += " Invented: 987,654,321 USD."
+    # a schema that only one text follows: what the tiny model says is known
+    only = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": report}}}
+    before = metrics(server[0])
+    for with_case in (False, True):
+        asked = {"model": "m", "messages": prompt.messages(row.case), "response_format": only, "max_tokens": 4000}
+        sent = {"case": row.case.model_dump(mode="json")} if with_case else {}
+        found = client.chat.completions.create(**asked, stream=stream, extra_body=sent)
+        said = text_of(found)[0] if stream else found.choices[0].message.content
+        assert json.loads(said) == report
+        after = metrics(server[0])
+        counted = {
+            one: after.get(name, 0) - before.get(name, 0)
+            for one in ("quoted", "derived", "ignored", "unsupported")
+            if (name := f'riskscribe_numbers_total{{verdict="{one}"}}')
+        }
+        expected = {one: verdicts.count(one) for one in counted} | {"unsupported": 1}
+        assert counted == (expected if with_case else dict.fromkeys(counted, 0))
+    assert f"numbers={len(verdicts) + 1} unsupported=1" in server[2][-2]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_case_that_is_not_the_prompts_is_refused(client, stream):
+    rows = read_rows(ROOT / "datasets" / "risk_report" / "v1" / "test_quick.jsonl")
+    case, other = rows[0].case, rows[1].case
+    broken = case.model_dump(mode="json") | {"as_of": "yesterday"}
+    for said, status, sent in (
+        ("the prompt's is", 400, other.model_dump(mode="json")), ("case.as_of", 422, broken), ("case", 422, "a case"),
+    ):  # fmt: skip
+        with pytest.raises(openai.APIStatusError, match=said) as found:
+            client.chat.completions.create(
+                model="m", messages=prompt.messages(case), stream=stream, extra_body={"case": sent}
+            )
+        assert found.value.status_code == status
+    with pytest.raises(openai.BadRequestError, match="the prompt's is none"):
+        ask(client, stream=stream, extra_body={"case": case.model_dump(mode="json")})
 
 
 def test_stop_is_honoured(client):

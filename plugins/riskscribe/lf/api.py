@@ -24,9 +24,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from riskscribe.case import Case
 from riskscribe.errors import InputError, http_error
+from riskscribe.evaluate.grounding import ground_report
 from riskscribe.evaluate.parse import parse_report
 from riskscribe.lf.guide import KEY, Guide, grammar_of
+from riskscribe.policy import annotate
 from riskscribe.prompt import case_id_in
 
 BODY_LIMIT = 1 << 20
@@ -60,6 +63,8 @@ class Served:
     stopped: bool = False
     error: str = ""
     schema: str = "not_asked"
+    case: Case | None = None
+    numbers: list[str] = field(default_factory=list)  # the verdict on each
 
 
 REQUEST: ContextVar[Served | None] = ContextVar("served", default=None)
@@ -103,7 +108,8 @@ class ResponseFormat(BaseModel):
 def add_request_fields(module: ModuleType) -> None:
     """Fields that OpenAI clients send and bounds for the others. Upstream: api/protocol.py, ChatCompletionRequest.
 
-    Unknown fields are dropped there, and a value out of bounds is an error 500 deep in generate.
+    Unknown fields are dropped there, and a value out of bounds is an error 500 deep in generate. `case` is our own:
+    that of the prompt, unrounded, for verdicts on the answer's numbers.
     """
 
     class ChatCompletionRequest(module.ChatCompletionRequest):
@@ -116,6 +122,7 @@ def add_request_fields(module: ModuleType) -> None:
         repetition_penalty: float | None = Field(None, gt=0, le=10)
         max_tokens: int | None = Field(None, ge=1)
         max_completion_tokens: int | None = Field(None, ge=1)
+        case: Case | None = None
 
     ChatCompletionRequest.__module__, ChatCompletionRequest.__qualname__ = module.__name__, "ChatCompletionRequest"
     module.ChatCompletionRequest = ChatCompletionRequest
@@ -149,6 +156,14 @@ def _prepare(request, chat_model, module: ModuleType) -> Served:
                 served.guide = guide_for(chat_model.engine.tokenizer, schema)
             except InputError as error:
                 raise HTTPException(400, f"response_format: {error}") from None
+    if request.case is not None:
+        asked_of = case_id_in(_prompt(request))
+        if asked_of != request.case.case_id:
+            raise HTTPException(400, f"case: is {request.case.case_id}, the prompt's is {asked_of or 'none'}")
+        try:
+            served.case = annotate(request.case)
+        except InputError as error:
+            raise HTTPException(400, f"case: {error}") from None
     request.max_tokens = request.max_tokens or request.max_completion_tokens
     # upstream hands presence_penalty to generate as repetition_penalty, where 0 and less are errors, and warns of stop
     request.presence_penalty, request.stop = request.repetition_penalty, None
@@ -161,13 +176,22 @@ def _cut(text: str, stop: tuple[str, ...]) -> str | None:
     return text[: min(places)] if places else None
 
 
+def _prompt(request) -> str:
+    """The last message that is text."""
+    return next((one.content for one in reversed(request.messages) if isinstance(one.content, str)), "")
+
+
 def _judge(served: Served, request, tokenizer, text: str) -> None:
-    """Whether an answer follows the schema that was asked for, or, to a case, is a report."""
-    prompt = next((one.content for one in reversed(request.messages) if isinstance(one.content, str)), "")
+    """Whether an answer follows the schema that was asked for, or, to a case, is a report; and where the request
+    holds the case, whether the report's numbers stand in their evidence.
+    """
+    report = parse_report(text).report if case_id_in(_prompt(request)) else None
+    if report is not None and served.case is not None:
+        served.numbers += (one.verdict for _, one in ground_report(served.case, report))
     if served.guide is not None:
         right = served.guide.accepts(tokenizer(text, add_special_tokens=False)["input_ids"])
-    elif case_id_in(prompt):
-        right = parse_report(text).report is not None
+    elif case_id_in(_prompt(request)):
+        right = report is not None
     else:
         return
     served.schema = "valid" if right else "invalid"
@@ -382,6 +406,7 @@ class Metrics:
         self.requests = Counter("riskscribe_requests", "requests", ["path", "status"], **given)
         self.tokens = Counter("riskscribe_tokens", "tokens", ["kind"], **given)
         self.schema = Counter("riskscribe_answers", "answers by whether they follow their schema", ["schema"], **given)
+        self.numbers = Counter("riskscribe_numbers", "numbers of reports by verdict", ["verdict"], **given)
         self.abandoned = Counter("riskscribe_disconnects", "clients that left before their answer", **given)
         seconds = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
         self.latency = Histogram("riskscribe_request_seconds", "time of a request", buckets=seconds, **given)
@@ -521,10 +546,14 @@ class Gate:
             self.metrics.tokens.labels("prompt").inc(served.prompt_tokens)
             self.metrics.tokens.labels("completion").inc(served.tokens)
             self.metrics.schema.labels(served.schema).inc()
+            for verdict in served.numbers:
+                self.metrics.numbers.labels(verdict).inc()
         self.metrics.latency.observe(took)
+        found = served.numbers
         log.info(
-            "request %s %s %s %d prompt_tokens=%d completion_tokens=%d queue=%.2fs total=%.2fs schema=%s%s",
+            "request %s %s %s %d prompt_tokens=%d completion_tokens=%d queue=%.2fs total=%.2fs schema=%s%s%s",
             *(served.id, method, path, status, served.prompt_tokens, served.tokens, waited, took, served.schema),
+            f" numbers={len(found)} unsupported={found.count('unsupported')}" if found else "",
             f" error={served.error}" if served.error else "",
         )
 
