@@ -160,15 +160,16 @@ def packed(model, rows: int):
     """
     import torch
 
-    kinds = {torch.float32, *[torch.bfloat16] * torch.ops.mkldnn._is_mkldnn_bf16_supported()}
+    kinds = set()
+    if torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu"):
+        kinds = {torch.float32, *[torch.bfloat16] * torch.ops.mkldnn._is_mkldnn_bf16_supported()}
     holders = Counter(id(one) for _, one in model.named_parameters(remove_duplicate=False))
     layers = [
         one
         for one in model.modules()
         if type(one) is torch.nn.Linear and one.weight.dtype in kinds and "forward" not in vars(one)
     ]
-    fits = sum(one.weight.nbytes for one in layers) <= PACKED
-    if not fits or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.is_available():
+    if sum(one.weight.nbytes for one in layers) > PACKED:
         layers = []
     left = []
     try:
