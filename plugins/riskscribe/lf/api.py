@@ -185,15 +185,16 @@ def _judge(served: Served, request, tokenizer, text: str) -> None:
     """Whether an answer follows the schema that was asked for, or, to a case, is a report; and where the request
     holds the case, whether the report's numbers stand in their evidence.
     """
-    report = parse_report(text).report if case_id_in(_prompt(request)) else None
+    if served.guide is None and not case_id_in(_prompt(request)):
+        return
+    read = served.guide is None or served.case is not None
+    report = parse_report(text).report if read else None
     if report is not None and served.case is not None:
         served.numbers += (one.verdict for _, one in ground_report(served.case, report))
-    if served.guide is not None:
-        right = served.guide.accepts(tokenizer(text, add_special_tokens=False)["input_ids"])
-    elif case_id_in(_prompt(request)):
+    if served.guide is None:
         right = report is not None
     else:
-        return
+        right = served.guide.accepts(tokenizer(text, add_special_tokens=False)["input_ids"])
     served.schema = "valid" if right else "invalid"
 
 
