@@ -355,6 +355,8 @@ def _changes(
                 continue  # "fell by -5m" says it twice
             if read.sign:
                 right = rising == (read.sign > 0) and (read.sign > 0 or direction is None)
+                # minus 1.9m to minus 1.3m is -32 % to some, of its size
+                right = right or (losses and relative and direction is None)
             what = "percent change" if relative else "difference"
             evidence = list(dict.fromkeys((first.fact.id, last.fact.id)))
             told = f"{what} of {first.fact} and {last.fact}"
@@ -419,20 +421,24 @@ _ADJECTIVE = re.compile(
     re.IGNORECASE,
 )
 _NOUN = re.compile("的(?:(?P<down>降幅|跌幅|减幅|回落)|(?P<up>增幅|涨幅|升幅))")
+_EITHER_WAY = re.compile(
+    r"increase\W|decrease\W|增加.?[(/]|增减", re.IGNORECASE
+)  # "increase / (decrease) in reserves within"
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
 def direction_of(tags, near: Context, label: str = "") -> str | None:
-    """Up or down as the words nearest to the number say; not the growth of a line that is one by its label."""
+    """Up or down as the words nearest to the number say; but not words of the line's label: growth, gains on a sale."""
     if match := _ADJECTIVE.match(near.after) or _NOUN.match(near.after):
         return match.lastgroup
     names = label.lower()
     for one in [*reversed(near.left), *near.right]:
-        if names and near.text[one.start : one.end].lower() == "growth" and "growth" in names:
+        if names and one.tag in _DIRECTIONS and near.text[one.start : one.end].lower() in names:
             tags = set(tags) - {one.tag}
             continue
         if one.tag in _DIRECTIONS:
-            return _DIRECTIONS[one.tag]
+            either = (near.text[more.start : more.end] for more in near.left if more.tag == "change")
+            return None if any(map(_EITHER_WAY.search, either)) else _DIRECTIONS[one.tag]
         if one.tag == "loss" and lower(near.text[one.start : one.end]) in ("lost", "loses", "losing"):
             return "down"
     both = {"up", "down"} & set(tags)
@@ -754,6 +760,7 @@ def _percent_sums(read: Read, near: Context, pool: list[Entry], ids) -> Iterator
     """The shares of several lines together."""
     shares = [one for one in pool if one.fact.unit == "percent" and one.fact.role == "value"]
     if ids is None:
+        shares = [one for one in shares if not (near.years and one.meaning.years) or one.meaning.years & near.years]
         shares = _told_apart(shares, near)
     one_each = len({one.fact.id for one in shares}) == len(shares)
     if not one_each or not 1 < len(shares) <= 5 or not all(same_time(shares[0], one) for one in shares[1:]):

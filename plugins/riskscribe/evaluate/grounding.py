@@ -42,7 +42,7 @@ from riskscribe.evaluate.infer import (
     says_apart,
     stem,
 )
-from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, lower
+from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, lower, normalise
 from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
 from riskscribe.evaluate.scenarios import told_scenario
 from riskscribe.evaluate.told import of_told, restate
@@ -207,6 +207,13 @@ _TENOR = re.compile(
     r"|ended|ending|to\s|ago|earlier|prior|in a row|running|of age|old|期|国债|内|以来|来|前|后)"
     r"|(?:-|\s)?(?:ahead|plan|horizon|window))|\b(?:over|for|during|past|last|next|within|every|first|in|previous|the|after|a|an)\s#"
     r"|(?:过去|未来|近|连续|最近|今后|前|为期|未来的?|超过)#",
+    re.IGNORECASE,
+)
+
+
+# the same where some evidence tells a duration too
+_SPELL = re.compile(
+    r"\b(?:over|across|for|during|in|of) (?:the|all|these|those)(?: (?:last|past|next|previous))?\s#(?!\s(?:term|life))",
     re.IGNORECASE,
 )
 
@@ -597,8 +604,8 @@ def _names_one(
     said: frozenset[str], shared: frozenset[str], other: frozenset[str], rivals: Iterable[frozenset[str]]
 ) -> bool:
     """Whether words, with those shared, name one line: the desk of "EUR desk" and "JPY desk" is neither."""
-    if not said:
-        return False
+    if not said or (said == {"total"} and other - said - shared):
+        return False  # "total provisions" are not the line "Total, current", whatever it is the total of
     return said == other or sum(said | shared <= one for one in rivals) == 1
 
 
@@ -696,11 +703,9 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         return Number(**found, verdict="ignored", reason=read.ignored)
     if read.kind:
         return _judge_time(read, found, near, facts)
-    if (
-        not facts.of_case
-        and (facts.numbered or near.after.startswith("+"))
-        and read.unit is None
-        and _is_name(read, near, facts)
+    if not facts.of_case and (
+        (read.unit is None and (facts.numbered or near.after.startswith("+")) and _is_name(read, near, facts))
+        or _is_bucket(near, facts)
     ):
         return Number(**found, verdict="ignored", reason="part of a name")
     if not facts.of_case and _EACH.search(near.before) and math.log10(abs(read.value) or 2.0).is_integer():
@@ -800,6 +805,22 @@ def _is_name(read: Read, near: Context, facts: Facts) -> bool:
     return bool(match) and (singular_name(match[1].lower()), read.value) in facts.numbered
 
 
+_BUCKET = re.compile(r"[0-9]+(?:\s?-\s?[0-9]+)+")
+
+
+def _is_bucket(near: Context, facts: Facts) -> bool:
+    """Whether a number is of a range that a label is called by: 1-90 days past due."""
+    start, end = near.span
+    text = near.text
+    if "-" not in text[max(0, start - 1) : end + 1]:
+        return False
+    for match in _BUCKET.finditer(text, max(near.clause[0], start - 12), min(near.clause[1], end + 12)):
+        if match.start() <= start + 1 and start < match.end():
+            name = re.compile(rf"(?<![0-9]){re.escape(match[0])}(?![0-9])")
+            return any(name.search(normalise(one.fact.label)) for one in facts.entries)
+    return False
+
+
 def _numbered_otherwise(entry: Entry, near: Context, facts: Facts) -> bool:
     """Whether the words of a number name one line by a number that another label has: Scope 1 of what is Scope 2."""
     own = dict(facts.numbered_of(entry))
@@ -886,7 +907,7 @@ def _qualifier(read: Read, near: Context, facts: Facts):
         return "unsupported", [], _Fault(0, "no evidence here is of this " + name[6:], name)
     if read.unit == "months" and near.before.endswith("前"):
         return "ignored", [], _Fault(0, "time", None)  # 前8个月
-    if is_horizon and not facts.lasting and near.says(_TENOR):
+    if is_horizon and (near.says(_SPELL) or (not facts.lasting and near.says(_TENOR))):
         return "ignored", [], _Fault(0, "time", None)
     return None
 

@@ -231,7 +231,7 @@ class Grid:
         self.upper = np.triu(np.ones_like(like), 1)
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
-        ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum),
+        ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum, self.sum / 2),
                 "points": (self.gap, self.sum), "ratio": (self.share, self.gap),
                 "amount": (self.gap, self.sum, self.sum / 2, self.share, 100 * self.share)}  # fmt: skip
         self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
@@ -425,6 +425,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
                 found.append(_Operation(_PART, 100 * grid.part, same_amounts, hinted))
             if near.measures & _MARGINS:
                 found.append(_Operation("percent", -grid.growth, same_amounts, True))
+            if _AVERAGE.search(clause):
+                found.append(_Operation("average", grid.sum / 2, (same_rates & grid.upper) | grid.line_rates, True))
             if not beyond and not moves:  # a change or a gap of percentages is told in points
                 net = bool(_NET.search(clause))
                 if net or not hinted or (cited and _RATIO.search(clause)):
@@ -472,7 +474,7 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         if change:
             return found
         found.append(_Operation("sum", grid.sum, same_amounts & grid.upper & pair, "sum" in tags))
-        if _SPAN.search(clause):  # of two quarters
+        if _SPAN.search(clause) or (cited and "sum" in tags):  # of two quarters
             found.append(_Operation("sum", grid.sum, grid.line_amounts & pair, True))
         both = (same_amounts & grid.upper) | grid.line_amounts
         found.append(_Operation("average", grid.sum / 2, both & pair, bool(_AVERAGE.search(clause))))
@@ -525,7 +527,11 @@ def infer(
         cited = [i for i, one in enumerate(grid.ids) if one in ids]
         if len(cited) < 2:
             return None
-        if several := _of_several(read, [grid.entries[i] for i in cited], _OF_CITED, direction_of((), near)):
+        quotient = (
+            read.unit is None and abs(read.value) < 10 and read.half < 0.01 and sentence.tags & {"share", "times"}
+        )
+        some = read._replace(unit="ratio") if quotient else read  # "a proportion of 0.48"
+        if several := _of_several(some, [grid.entries[i] for i in cited], _OF_CITED, direction_of((), near)):
             return several
     may_be = grid.gives(read) or _ENERGY.search(sentence.text, sentence.clause.start, sentence.clause.end)
     found = _of_pair(read, near, facts, sentence, ids, mistaken, grid, cited) if may_be else None
@@ -536,6 +542,7 @@ def infer(
     return (
         _of_named(read, near, facts, sentence, grid)
         or _of_peers(read, near, facts, sentence, grid)
+        or _over_time(read, near, facts, sentence, grid)
         or (_with_told(read, near, facts, sentence, mistaken, grid) if may_be else None)
     )
 
@@ -784,6 +791,50 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
     return found if found and tried * 2 * read.half / size / _DECADE <= _OF_NAMED else None
 
 
+def _over_time(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
+    """The sum or the average of the line that a clause names best: over the times it names, from one to the other, or all.
+
+    A sum is of times that are named.
+    """
+    clause = sentence.text[sentence.clause.start : sentence.clause.end]
+    average = bool(_AVERAGE.search(clause))
+    if near.moves_by or not (average or "sum" in sentence.tags or _SPAN.search(clause)):
+        return None
+    scores, _ = _scores(near, facts, sentence, grid)
+    times = {int(one.value) // (10000 if one.kind == "date" else 1) for one in sentence.reads if one.kind} - {0}
+    found, tried, lines = None, 0, []
+    for i in np.argsort(-(scores + 0.5 * grid.late), kind="stable")[: 3 * _FEW]:
+        first = grid.entries[i]
+        if scores[i] <= _NAMED or len(lines) == _FEW or any(first in one for one in lines):
+            continue
+        line = sorted((one for one in facts.series(first) if one.order in grid.place), key=lambda one: one.when)
+        rates, unit = first.fact.unit in ("percent", "bp"), read.unit
+        told = unit == first.fact.unit or (not rates and (unit is None or unit in MONEY))
+        if len(line) < 2 or not told or (rates and not average) or not has_currency(read, first):
+            continue
+        if average and _AVERAGE.search(first.fact.label):
+            continue  # it is one by its name
+        lines.append(line)
+        named = [one for one in line if one.meaning.years & times]
+        choices = [named]
+        if len(named) == 2:  # from one year to the other
+            choices.append([one for one in line if named[0].when <= one.when <= named[1].when])
+        if len(named) < 2 and (average or _ALL_TIMES.search(clause)):
+            choices.append(line)
+        for some in {tuple(one.order for one in group): group for group in choices if len(group) > 1}.values():
+            value = abs(sum(map(_plain, some))) / (len(some) if average else 1)
+            value *= 100.0 if unit == "bp" else 1.0
+            tried += 1
+            if read.states(value) and (not read.sign or (sum(map(_plain, some)) < 0) == (read.sign < 0)):
+                ids = list(dict.fromkeys(one.fact.id for one in some))
+                found = found or Derived("average" if average else "sum", ids, f"over time, of {', '.join(ids)}")
+    return found if found and tried * 2 * read.half / abs(read.value) / _DECADE <= _OF_NAMED else None
+
+
+_ALL_TIMES = re.compile(
+    r"\b(?:all|both|over|across|for|the)\b[^,;]{0,12}\b(?:years|quarters|months)\b|[两三四五各]个?[年季月]",
+    re.IGNORECASE,
+)
 _ALL_OF = re.compile(
     r"\b(?:all|across|overall|altogether|group(?:-wide)?|entire|whole|individual|separate)\b|全部|相加|加起来|加在一起|叠加|各项|所有|各|整体|全",
     re.IGNORECASE,

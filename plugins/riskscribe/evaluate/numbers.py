@@ -487,7 +487,7 @@ def _read(match: re.Match, text: str, listed: Container[int], previous_end: int)
         unit = unit or ("money" if currencies or scale_word else None)
     kind = ""
     if clean.isdigit() and len(digits) == 4 and clean[:2] in ("19", "20") and not before and not scale_word:
-        kind, unit = ("year", None) if unit is None or match["years"] == "年" else ("", unit)
+        kind, unit = ("year", None) if unit in (None, "years") else ("", unit)  # 2024年, "at 2024 year end"
     tenor = float(clean) if scale_word == "m" and end - start <= 4 and len(clean) <= 3 and "." not in clean else None
     bound, compares = _bound(head, text, end)
     if unit == "ratio" and not text.isascii() and text[match.start("ratio")] == "倍" and _GROWS.search(head):
