@@ -181,12 +181,12 @@ def same_time(one: Entry, two: Entry) -> bool:
         return False
     if a.quarters and b.quarters and not a.quarters & b.quarters:
         return False
-    if a.dates and b.dates and not any(_same_day(x, y) for x in a.dates for y in b.dates):
+    if a.dates and b.dates and not any(same_day(x, y) for x in a.dates for y in b.dates):
         return False
     return a.previous == b.previous and (one.fact.role == "previous") == (two.fact.role == "previous")
 
 
-def _same_day(one: float, two: float) -> bool:
+def same_day(one: float, two: float) -> bool:
     """Whether two dates yyyymmdd are one, or one of them is the other's month, yyyymm00."""
     return one == two or (one // 100 == two // 100 and 0 in (one % 100, two % 100))
 

@@ -15,7 +15,7 @@ from riskscribe.case import Case
 from riskscribe.errors import InputError
 from riskscribe.evaluate.claims import claims_of
 from riskscribe.evaluate.context import Context, Sentence, sentences
-from riskscribe.evaluate.derive import DIFFERENCE_IS, YESTERDAY, derive, same_time
+from riskscribe.evaluate.derive import DIFFERENCE_IS, YESTERDAY, derive, same_day, same_time
 from riskscribe.evaluate.facts import (
     INSTRUMENT,
     KINDS,
@@ -41,6 +41,7 @@ from riskscribe.evaluate.infer import (
     names_another,
     says_apart,
     stem,
+    tells_level,
 )
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read, lower, normalise
 from riskscribe.evaluate.prose import Reading, cited_ids, lexicon, reading_of
@@ -628,7 +629,7 @@ def _other_time(read: Read, entry: Entry, near: Context, facts: Facts) -> _Fault
         return _Fault(0, f"the sentence speaks of {', '.join(map(str, sorted(years)))}: {fact}", "wrong_period")
     if said.quarters and quarters and not said.quarters & quarters:
         return _Fault(0, f"the sentence speaks of {', '.join(sorted(quarters))}: {fact}", "wrong_period")
-    if said.dates and near.dates and not said.dates & near.dates and not said.years & years:
+    if said.dates and near.dates and not any(same_day(a, b) for a in said.dates for b in near.dates):
         return _Fault(0, f"another date: {fact}", "wrong_period")
     silent = said.previous and not near.may_be_previous and not (said.years & years)
     if silent and not _cites_several(near, facts) and not (others and all(near.tells(one) for one in others)):
@@ -723,7 +724,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         for entry in _of_size(one, facts, None if near.cited is None else allowed):
             fault = _fault(one, entry, near, facts)
             if fault is None and not facts.of_case and (near.cited is None or len(near.cited) > 1):
-                other = names_another(entry, near, facts, sentence)
+                other = names_another(one, entry, near, facts, sentence)
                 if other is not None:
                     fault = _Fault(0, f"the sentence speaks of {other.fact.label}: {entry.fact}", "wrong_measure")
             if fault is not None:
@@ -761,6 +762,8 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         or (_PLANNED.search(near.lead) and not facts.planned)
     ):
         across = True
+    elif not facts.of_case and lenient and near.cited is None and sentence.ids is None:
+        across = bool(tells_level(read, near, facts, sentence))
     computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
     if not facts.of_case and not across and (computed is None or computed.fault == "no_word"):
         ids = sentence.ids if sentence.ids is not None else near.cited

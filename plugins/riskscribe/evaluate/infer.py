@@ -159,6 +159,7 @@ class Grid:
             grams(one.fact.label) | initials(one.fact.label) | {f"={name}" for name in one.meaning.measures}
             for one in entries
         ]
+        self.words = [frozenset(name for name in grams(one.fact.label) if " " not in name) - TIMES for one in entries]
         df: dict[str, int] = {}
         for some in self.grams:
             for one in some:
@@ -315,12 +316,17 @@ def says_apart(entry: Entry, others: list[Entry], near: Context, facts: Facts) -
     return bool(apart & said)
 
 
-def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence) -> Entry | None:
+def names_another(read: Read, entry: Entry, near: Context, facts: Facts, sentence: Sentence) -> Entry | None:
     """The line that a clause names where a number is that of a line it does not name at all, or None."""
     grid = grid_of(facts)
     place = grid.place.get(entry.order)
     if place is None or len(grid.entries) < 2:
         return None
+    if other := _named_whole(entry, near, sentence, grid):
+        return other
+    if near.cited is None and (told := tells_level(read, near, facts, sentence)):
+        if not any(grid.words[place] <= grid.words[grid.place[one.order]] for one in told):
+            return told[0]
     common = 0.7  # of a word that half of the labels have
     if any(grid.weights[one] > 0.1 for one in grid.grams[place] & _said(sentence, grid)):
         return None
@@ -346,6 +352,63 @@ def names_another(entry: Entry, near: Context, facts: Facts, sentence: Sentence)
         ):
             return other
     return None
+
+
+def _named_whole(entry: Entry, near: Context, sentence: Sentence, grid: Grid) -> Entry | None:
+    """Another line of which the clause says every word, while of the line that has its number it leaves some out."""
+    place = grid.place[entry.order]
+    said = _said(sentence, grid, near.span[1] + len(near.tail))
+    own = grid.words[place]
+    if (
+        own <= said
+        or near.may_be_previous
+        or any(read.span != near.span and not read.kind and not read.ignored for read in sentence.reads)
+    ):
+        return None
+    known = math.fsum(grid.weights[name] for name in own & said)
+    for other, words in zip(grid.entries, grid.words, strict=True):
+        if not words or not words <= said or other.fact.unit != entry.fact.unit or other.fact.id == entry.fact.id:
+            continue
+        if near.cited is not None and other.fact.id not in near.cited:
+            continue
+        if near.years and other.meaning.years and not near.years & other.meaning.years:
+            continue
+        if math.fsum(grid.weights[name] for name in words) <= known + 0.1:
+            continue
+        return other
+    return None
+
+
+_LEVEL_IS = re.compile(
+    r"(?:\b(?:is|was|are|were|totall?ed|amounted to|stood at|came to|reached)|[为是达])\s?(?:about|around|some|约|了)?\s?$",
+    re.IGNORECASE,
+)
+_OF_A_LINE = frozenset(map(stem, "amount value level figure number balance".split()))  # noqa: SIM905
+
+
+def tells_level(read: Read, near: Context, facts: Facts, sentence: Sentence) -> list[Entry]:
+    """The lines of which a clause says what they are, in their words and no others: its number is quoted or wrong."""
+    grid = grid_of(facts)
+    return grid.once(sentence, ("level", near.span), lambda: [*_told_levels(read, near, sentence, grid)])
+
+
+def _told_levels(read: Read, near: Context, sentence: Sentence, grid: Grid) -> Iterator[Entry]:
+    if not _LEVEL_IS.search(near.lead) or direction_of((), near) or len(near.years) > 1:
+        return
+    if any(not one.kind and not one.ignored and one.span != near.span for one in sentence.reads):
+        return
+    text = sentence.text[near.clause[0] : near.span[0]]
+    if grams(text[: len(text) - len(near.lead)]) - TIMES:
+        return  # another part of the clause is about something else
+    subject = frozenset(name for name in grams(text) if " " not in name) - TIMES
+    for one, words in zip(grid.entries, grid.words, strict=True):
+        if words and words <= subject and subject - words <= _OF_A_LINE:
+            label, unit = one.fact.label, one.fact.unit
+            fits = read.unit == unit or (read.unit in (None, *MONEY) and unit in (None, "count", *MONEY))
+            if any(pattern.search(text) and not pattern.search(label) for pattern in (TOTAL, _AVERAGE, _SPAN)):
+                continue
+            if fits and not (near.years and one.meaning.years and not near.years & one.meaning.years):
+                yield one
 
 
 def _per(entry: Entry) -> float:
@@ -418,7 +481,7 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         share = 100 * grid.share
         part = same_amounts
         part = part | grid.line_amounts | grid.line_amounts.T  # the month is 9 % of the year to date, or of a plan
-        if not (near.moves_by and moves):
+        if not (near.moves_by and moves) and not _RELATIVE.search(clause):
             hinted = bool(tags & {"share", "times"} or near.measures & _RATES or _RATIO.search(clause))
             found.append(_Operation("percent", share, part, hinted))
             if "sum" in tags or cited:
@@ -468,7 +531,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
         pair = fits[:, None] & fits[None, :]
         net = bool(_NET.search(clause) or tags & {"profit", "loss"})
         found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
-        change = near.moves_by and not beyond and not net  # from one line to another is none, but between two weeks
+        moved = near.moves_by or (_CHANGE_IN.search(near.lead) and not _AVERAGE.search(clause))
+        change = moved and not beyond and not net  # from one line to another is none, but between two weeks
         gaps = grid.twins if change else same_amounts
         found.append(_Operation("difference", -grid.gap, gaps & pair, moves or beyond or net))
         if change:
@@ -490,6 +554,11 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     return found
 
 
+_CHANGE_IN = re.compile(r"\b(?:change|increase|decrease|reduction|decline|growth)\)?\s(?:in|of)\b", re.IGNORECASE)
+_RELATIVE = re.compile(
+    r"(?:\bper ?cent(?:age)?|%) (?:change|increase|decrease|growth|decline)\b|\bgrowth rate\b|变动率|变化率|增长率|增速|增幅|降幅",
+    re.IGNORECASE,
+)
 _OF_A_WHOLE = re.compile(r"\s?of\s", re.IGNORECASE)
 _ENERGY = re.compile(r"(?:\b(?:each|every|per|an?)\s|/|每)(?P<scale>[kmgt])(?:\w{2,3}watt-?\s?|w)h", re.IGNORECASE)
 
@@ -759,7 +828,8 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
     average = bool(_AVERAGE.search(clause))
     told = read.unit is None or read.unit in MONEY
     amount = told and bool(_ALL_OF.search(clause) or "sum" in sentence.tags)
-    if read.sign < 0 or near.moves_by or not (amount or average or read.unit == "percent"):
+    share = read.unit == "percent" and not _RELATIVE.search(clause)
+    if read.sign < 0 or near.moves_by or not (amount or average or share):
         return None
     scores, _ = _scores(near, facts, sentence, grid)
     best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
