@@ -32,8 +32,9 @@ from riskscribe.evaluate.numbers import scan
 from riskscribe.evaluate.prose import read_words, reading_of
 from riskscribe.evaluate.score import score_answer
 from riskscribe.evaluate.tables import Table
+from riskscribe.evaluate.tatqa import read_tatqa
 from riskscribe.evaluate.verify import Finding, verify
-from riskscribe.files import parse_json, read_lines, read_text, validate, write_json, write_lines, write_text
+from riskscribe.files import parse_json, read_lines, read_text, sha256, validate, write_json, write_lines, write_text
 from riskscribe.prompt import render_case
 from riskscribe.report import Report
 
@@ -471,13 +472,8 @@ def run(part: str, kinds: set[str] | None, per_kind: dict[str, int], counts: boo
         chosen = [one for one in found if one.part == name]
         own, spent = judge_tables(chosen, kinds)
         records += own
-        if own:
-            figures[f"us_a_text_{name}"] = spent
-            shown[f"Tables, {name} ({len(chosen)} tables): side by side"] = system_table(own, spent)
-            for cited, mode in ((True, "cited"), (False, "uncited, derivations allowed")):
-                told = [one for one in own if one["cited"] == cited]
-                shown[f"Tables, {name}, {mode}: planted faults"] = kind_table(told, True)
-                shown[f"Tables, {name}, {mode}: true texts"] = kind_table(told, False)
+        told, figures[f"tables_{name}"] = table_report(f"Tables, {name}", chosen, own, spent)
+        shown |= told
     if counts and not kinds:
         own = random_numbers(found)
         records += own
@@ -492,6 +488,31 @@ def run(part: str, kinds: set[str] | None, per_kind: dict[str, int], counts: boo
         shown |= spent["tables"]
     figures["counts"] = _counts(records)
     return {"records": records, "tables": shown, "figures": figures}
+
+
+def run_tatqa(path: Path, kinds: set[str] | None = None) -> dict[str, Any]:
+    """The same of the sentences that a file of TAT-QA makes, which nobody wrote for this benchmark."""
+    chosen, left_out = read_tatqa(path)
+    records, spent = judge_tables(chosen, kinds)
+    shown, figures = table_report(f"TAT-QA {path.name}", chosen, records, spent)
+    told = sum(len(one.sentences) for one in chosen)
+    shown["Questions"] = markdown(["questions", "n"], [["told as sentences", told], *sorted(left_out.items())])
+    figures |= {"sha256": sha256(path), "counts": _counts(records)}
+    return {"records": records, "tables": shown, "figures": figures}
+
+
+def table_report(
+    name: str, chosen: list[Table], records: list[dict[str, Any]], spent: dict[str, float]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Result tables of sentences on tables, by title, and the microseconds each system took a text."""
+    if not records:
+        return {}, {}
+    shown = {f"{name} ({len(chosen)} tables): side by side": system_table(records, spent)}
+    for cited, mode in ((True, "cited"), (False, "uncited, derivations allowed")):
+        told = [one for one in records if one["cited"] == cited]
+        shown[f"{name}, {mode}: planted faults"] = kind_table(told, True)
+        shown[f"{name}, {mode}: true texts"] = kind_table(told, False)
+    return shown, {"us_a_text": spent}
 
 
 def _counts(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -535,6 +556,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="folder of summary.json and failures.jsonl")
     parser.add_argument("--page", type=Path, help="page whose result tables are replaced")
     parser.add_argument("--speed", action="store_true", help="only the times, of the validation split")
+    parser.add_argument(
+        "--tatqa", type=Path, metavar="FILE", help="instead of all: sentences made of a file of TAT-QA"
+    )
     arguments = parser.parse_args()
     per_kind = dict.fromkeys(PER_KIND, arguments.per_kind) if arguments.per_kind else PER_KIND
     try:
@@ -546,7 +570,7 @@ def main() -> None:
         known = {*mutations.FAULTS, *mutations.HARMLESS, *tables.FAULTS, *tables.HARMLESS, "as written"}
         if unknown := kinds - known:
             raise InputError(f"--kind {min(unknown)}: is no kind; those are {', '.join(sorted(known))}")
-        found = run(arguments.part, kinds or None, per_kind)
+        found = run_tatqa(arguments.tatqa, kinds) if arguments.tatqa else run(arguments.part, kinds or None, per_kind)
         missed = failures(found["records"])
         write_json(arguments.out / "summary.json", {"command": COMMAND, **found["figures"]})
         write_lines(arguments.out / "failures.jsonl", missed)

@@ -428,7 +428,7 @@ _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
 def direction_of(tags, near: Context, label: str = "") -> str | None:
-    """Up or down as the words nearest to the number say; but not words of the line's label: growth, gains on a sale."""
+    """Up or down as the words nearest to the number say, but for those of the line's label: gains on a sale."""
     if match := _ADJECTIVE.match(near.after) or _NOUN.match(near.after):
         return match.lastgroup
     names = label.lower()

@@ -214,7 +214,8 @@ _TENOR = re.compile(
 
 # the same where some evidence tells a duration too
 _SPELL = re.compile(
-    r"\b(?:over|across|for|during|in|of) (?:the|all|these|those)(?: (?:last|past|next|previous))?\s#(?!\s(?:term|life))",
+    r"\b(?:over|across|for|during|in|of) (?:the|all|these|those)(?: (?:last|past|next|previous))?\s#"
+    r"(?!\s(?:term|life))",
     re.IGNORECASE,
 )
 

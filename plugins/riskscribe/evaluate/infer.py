@@ -324,9 +324,9 @@ def names_another(read: Read, entry: Entry, near: Context, facts: Facts, sentenc
         return None
     if other := _named_whole(entry, near, sentence, grid):
         return other
-    if near.cited is None and (told := tells_level(read, near, facts, sentence)):
-        if not any(grid.words[place] <= grid.words[grid.place[one.order]] for one in told):
-            return told[0]
+    told = tells_level(read, near, facts, sentence) if near.cited is None else ()
+    if told and not any(grid.words[place] <= grid.words[grid.place[one.order]] for one in told):
+        return told[0]
     common = 0.7  # of a word that half of the labels have
     if any(grid.weights[one] > 0.1 for one in grid.grams[place] & _said(sentence, grid)):
         return None
@@ -380,9 +380,11 @@ def _named_whole(entry: Entry, near: Context, sentence: Sentence, grid: Grid) ->
 
 
 _LEVEL_IS = re.compile(
-    r"(?:\b(?:is|was|are|were|totall?ed|amounted to|stood at|came to|reached)|[为是达])\s?(?:about|around|some|约|了)?\s?$",
+    r"(?:\b(?:is|was|are|were|totall?ed|amounted to|stood at|came to|reached)|[为是达])\s?"
+    r"(?:about|around|some|约|了)?\s?$",
     re.IGNORECASE,
 )
+_WITH = re.compile(r"\b(?:with|plus|including|than|per)\b|[与和加]", re.IGNORECASE)
 _OF_A_LINE = frozenset(map(stem, "amount value level figure number balance".split()))  # noqa: SIM905
 
 
@@ -398,7 +400,7 @@ def _told_levels(read: Read, near: Context, sentence: Sentence, grid: Grid) -> I
     if any(not one.kind and not one.ignored and one.span != near.span for one in sentence.reads):
         return
     text = sentence.text[near.clause[0] : near.span[0]]
-    if grams(text[: len(text) - len(near.lead)]) - TIMES:
+    if grams(text[: len(text) - len(near.lead)]) - TIMES or _WITH.search(text):
         return  # another part of the clause is about something else
     subject = frozenset(name for name in grams(text) if " " not in name) - TIMES
     for one, words in zip(grid.entries, grid.words, strict=True):
@@ -556,7 +558,8 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
 
 _CHANGE_IN = re.compile(r"\b(?:change|increase|decrease|reduction|decline|growth)\)?\s(?:in|of)\b", re.IGNORECASE)
 _RELATIVE = re.compile(
-    r"(?:\bper ?cent(?:age)?|%) (?:change|increase|decrease|growth|decline)\b|\bgrowth rate\b|变动率|变化率|增长率|增速|增幅|降幅",
+    r"(?:\bper ?cent(?:age)?|%) (?:change|increase|decrease|growth|decline)\b|\bgrowth rate\b"
+    r"|变动率|变化率|增长率|增速|增幅|降幅",
     re.IGNORECASE,
 )
 _OF_A_WHOLE = re.compile(r"\s?of\s", re.IGNORECASE)
@@ -862,7 +865,7 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
 
 
 def _over_time(read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> Derived | None:
-    """The sum or the average of the line that a clause names best: over the times it names, from one to the other, or all.
+    """The sum or the average of the line named best: over the times told, from one to the other, or all.
 
     A sum is of times that are named.
     """

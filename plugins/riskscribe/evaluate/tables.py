@@ -142,11 +142,11 @@ def load(folder: Path) -> list[Table]:
             tables.append(validate(Table, one, f"{path.name}: table {i}"))
     for one in tables:
         for sentence in one.sentences:
-            _check(one, sentence)
+            check(one, sentence)
     return tables
 
 
-def _check(table: Table, sentence: str) -> None:
+def check(table: Table, sentence: str) -> None:
     """A sentence must be true of its table, by arithmetic alone."""
     values = table.values()
     where = f"table {table.table}: {sentence}"
