@@ -8,9 +8,21 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from riskscribe.evaluate.computed import BEYOND, NEGATED, SHORT, alike, claim_of, of_computed, partner_of, told_value
+from riskscribe.evaluate.computed import (
+    BEYOND,
+    BOUNDS,
+    NEGATED,
+    SHORT,
+    alike,
+    claim_of,
+    of_computed,
+    partner_of,
+    told_value,
+)
 from riskscribe.evaluate.context import Sentence
+from riskscribe.evaluate.derive import same_time
 from riskscribe.evaluate.facts import Entry, Facts
+from riskscribe.evaluate.infer import TIMES, TOTAL, grams
 from riskscribe.evaluate.numbers import DURATIONS
 from riskscribe.evaluate.prose import Term, lower
 from riskscribe.evaluate.verdicts import Claim, Number
@@ -67,6 +79,8 @@ def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts
         and not (one.fact.exact and one.fact.unit != "count")
     ]  # fmt: skip
     yield from of_computed(text, sentence, numbers, entries, values, facts)
+    if not facts.of_case and tags & {"largest", "smallest"}:
+        yield from _extremes(text, sentence, terms, numbers, entries, values, facts)
     if values:
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, numbers, entries, values, facts)
@@ -74,8 +88,8 @@ def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts
             yield from _compared(text, sentence, terms, entries, values)
             if not facts.of_case:
                 yield from _to_limit(text, sentence, terms, entries, values, facts)
-        if tags & {"largest", "smallest"}:
-            yield from _extremes(text, sentence, terms, entries, values, facts)
+        if facts.of_case and tags & {"largest", "smallest"}:
+            yield from _extremes(text, sentence, terms, numbers, entries, values, facts)
         if "of_which" in tags:
             yield from _parts(text, sentence, terms, entries, values)
         if "respectively" in tags:
@@ -379,14 +393,18 @@ _IS_SO = re.compile(r"[\s,，]*(?:为|是|is the\s|the\s)?")
 _FOLLOWED = re.compile(r"\b(?:followed by|then|next|ahead of|before|against|versus)\b|其次|次之", re.IGNORECASE)
 
 
-def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
+def _extremes(text, sentence: Sentence, terms, numbers, entries, values, facts: Facts):
     reads, contexts = sentence.reads, sentence.contexts
-    for i in values:
-        near, entry = contexts[i], entries[i]
+    wholes = {} if facts.of_case else _wholes(numbers, facts)
+    found = [one for one in terms if one.tag in ("largest", "smallest")]
+    for i in sorted({*values, *wholes}):
+        part, whole = wholes.get(i, (entries[i], None))
+        near, entry = contexts[i], part
         behind = next((one.end for one in sentence.grouped if one.start >= reads[i].span[1]), None)
         if behind is not None:  # "64.2% [LIM-A], the highest"
             behind = [one for one in terms if one.start >= behind and _IS_SO.fullmatch(text, behind, one.start)]
-        for term in (*reversed(near.left), *near.right, *(behind or ())):
+        alone = found if not facts.of_case and len(found) == 1 == len({*values, *wholes}) else ()
+        for term in (*reversed(near.left), *near.right, *(behind or ()), *alone):
             word = text[term.start : term.end]
             if term.tag not in ("largest", "smallest") or not _EXTREMES.fullmatch(word):
                 continue
@@ -396,7 +414,13 @@ def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
                 continue
             if _NOT_FIRST.search(text[max(0, term.start - 14) : term.start]):
                 break
-            peers = _peers(entry, facts)
+            peers = [one for one in _peers(entry, facts) if one is not whole]
+            if len(peers) < 2 and not facts.of_case:
+                other = _beyond(entry, term.tag, sentence, entries, whole, facts)
+                if other is not None:
+                    reason = f"is not the {word}: {entry.fact}, but {other.fact}"
+                    yield claim_of(text, (term.start, term.end), "extreme", False, [entry, other], reason), [i]
+                    break
             if len(peers) < 2 or (reads[i].unit != entry.fact.unit and entry.fact.unit == "percent"):
                 break
             if entry.fact.of and not _PART_OF.search(text, term.end, term.end + 16):
@@ -412,6 +436,43 @@ def _extremes(text, sentence: Sentence, terms, entries, values, facts: Facts):
                 [i],
             )
             break
+
+
+def _wholes(numbers: list[Number], facts: Facts) -> dict[int, tuple[Entry, Entry]]:
+    """The part and the whole of every share but of limits, by the place of its number."""
+    shares = [i for i, one in enumerate(numbers) if one.operation == "percent" and len(one.evidence) == 2]
+    lines = {i: tuple(facts.line_of(name) for name in numbers[i].evidence) for i in shares}
+    return {i: both for i, both in lines.items() if None not in both and not both[1].meaning.qualities & BOUNDS}
+
+
+def _beyond(entry: Entry, tag: str, sentence: Sentence, entries, whole: Entry | None, facts: Facts) -> Entry | None:
+    """A line cited or told beside one that is called the largest, or smallest, and is more so; None where none sure is.
+
+    A line that is told, or that shares a word of its label; or two that share none, of which one may be the whole. Of
+    a whole, what is more than half is not the smallest part.
+    """
+    if whole is not None and tag == "smallest" and 0 < 0.5 * whole.size < entry.size <= whole.size:
+        return whole
+    told = {one.order for one in entries if one is not None}
+    cited = [one for name in sorted(sentence.ids or ()) for one in facts.by_id.get(name, ())]
+    some = {}
+    for one in [*cited, *(one for one in entries if one is not None)]:
+        line = one.fact.role == "value" and alike(one, entry) and (one.fact.value < 0) == (entry.fact.value < 0)
+        more = one.size > entry.size if tag == "largest" else one.size < entry.size
+        own = one is not whole and one not in facts.series(entry) and not TOTAL.search(one.fact.label)
+        if line and more and own and same_time(one, entry):
+            some[one.order] = one
+    more, a = [*some.values()], entry.meaning.measures
+    kin = [one for one in more if _words(one) & _words(entry) or one.meaning.measures & a
+           or (one.order in told and not (a and one.meaning.measures))]  # fmt: skip
+    if tag == "largest":
+        together = entry.size + sum(one.size for one in more)
+        kin = [one for one in kin if len(more) > 1 and 2 * one.size < together]
+    return (kin or (more if len(more) > 1 else [None]))[0]
+
+
+def _words(entry: Entry) -> frozenset[str]:
+    return frozenset(one for one in grams(entry.fact.label) if " " not in one) - TIMES
 
 
 def _peers(entry: Entry, facts: Facts) -> list[Entry]:

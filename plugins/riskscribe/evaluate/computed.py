@@ -18,13 +18,15 @@ from riskscribe.evaluate.verdicts import Claim, Number
 
 BEYOND = re.compile(
     r"exceed(?:s|ed|ing)?|above|over|in excess of|surpass(?:ed|es|ing)?|greater than|higher than|more than(?! that\b)"
-    r"|larger than|top(?:s|ped)|beat(?:s|ing)?|outstrip(?:s|ped)?|outpaced|eclipsed|overshot|clear(?:s|ed)"
+    r"|(?:bigg|wid|long|fast|heavi|steep)er than|top(?:s|ped)|beat(?:s|ing)?"
+    r"|outstrip(?:s|ped)?|outpaced|eclipsed|overshot|clear(?:s|ed)"
     r"|overtook|outweighed|outsold|outside"
     r"|ahead of|outperformed|超过|超出|高于|突破|大于|多于|超|跑赢|快于|好于|强于|长于|宽于|优于",
     re.IGNORECASE,
 )
 SHORT = re.compile(
     r"below|under|less than|lower than|within|short of|fewer than|smaller than|behind|underperformed"
+    r"|(?:narrow|short|slow|light)er than"
     r"|fell short of|miss(?:ed|es|ing)"
     r"|undershot|undershoots|undershooting|undercut|trail(?:s|ed|ing)|lag(?:s|ged|ging)|shy of|inside"
     r"|低于|小于|少于|未超过|不超过|以内|不足|跑输|慢于|差于|弱于|短于|窄于|不及",
@@ -204,7 +206,7 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
         if near.own_names or near.own_measures or not (near.previous or near.own_years) or not near.told_earlier:
             continue
         partner = partner_of(values, place, entries, sentence, facts)
-        if partner is None or entries[i].meaning.qualities & _BOUNDS:
+        if partner is None or entries[i].meaning.qualities & BOUNDS:
             continue
         line = facts.series(entries[partner])
         told = [one for one in entries if one is not None]
@@ -402,7 +404,7 @@ def _compared_with(base: str, at: int, k: int, lines: list[Entry], sentence: Sen
         return told[0] if len(told) == 1 else None
     terms = [one for one in sentence.terms if at <= one.start < at + len(base)]
     times = {*_DATES.findall(lower(base)), *(lower(one.name) for one in terms if one.tag == "quarters")}
-    bounds = {one.name for one in terms if one.tag == "qualities"} & _BOUNDS
+    bounds = {one.name for one in terms if one.tag == "qualities"} & BOUNDS
     for own, said in (
         ([set(_DATES.findall(lower(one.fact.label))) for one in lines], times),
         ([one.meaning.qualities for one in lines], bounds),
@@ -431,7 +433,7 @@ def _either(lines: list[Entry], own: list[Set[str]], said: Set[str]) -> Entry | 
     return lines[apart.index(True)] if apart[0] != apart[1] else None
 
 
-_BOUNDS = frozenset({"limit", "budget", "average"})
+BOUNDS = frozenset({"limit", "budget", "average"})
 _GOOD_OR_BAD = {
     "improved": True, "improve": True, "improvement": True, "better": True, "betterment": True, "worsened": False,
     "deteriorated": False, "deterioration": False, "worse": False, "weaken": False, "改善": True, "恶化": False,
