@@ -85,7 +85,9 @@ def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, numbers, entries, values, facts)
         if tags & {"beyond", "short"}:
-            yield from _compared(text, sentence, terms, entries, values)
+            yield from _compared(text, sentence, terms, numbers, entries, values)
+            if not facts.of_case:
+                yield from _with_untold(text, sentence, terms, entries, values, facts)
             if not facts.of_case:
                 yield from _to_limit(text, sentence, terms, entries, values, facts)
         if facts.of_case and tags & {"largest", "smallest"}:
@@ -235,12 +237,18 @@ def _governing(moves: list[Term], reads, values, low: int, high: int, sentence: 
 # --- exceeds and within
 
 
-def _compared(text, sentence: Sentence, terms, entries, values):
+_AGAINST = re.compile(r"\s(?:against|versus|vs\.?|compared (?:with|to))\s", re.IGNORECASE)
+
+
+def _compared(text, sentence: Sentence, terms, numbers, entries, values):
     reads, contexts = sentence.reads, sentence.contexts
     for one, two in itertools.pairwise(values):
         start, end = reads[one].span[1], reads[two].span[0]
-        between = range(one + 1, two)
-        if any(not reads[k].kind and not reads[k].ignored for k in between) or not alike(entries[one], entries[two]):
+        between = (k for k in range(one + 1, two) if not reads[k].kind and not reads[k].ignored)
+        shares = (
+            numbers[k].operation == "percent" and entries[one].fact.id == numbers[k].evidence[0] for k in between
+        )
+        if not all(shares) or not alike(entries[one], entries[two]):
             continue
         if entries[one] is entries[two]:
             continue  # "118.7 %, above the required 100 %": what one line is told to be beyond
@@ -248,8 +256,10 @@ def _compared(text, sentence: Sentence, terms, entries, values):
             r"\bby\s?$", sentence.text[max(0, reads[one].span[0] - 4) : reads[one].span[0]]
         ):
             continue
-        for term in terms:
-            if term.tag not in ("beyond", "short") or not start <= term.start < end:
+        against = _AGAINST.fullmatch(sentence.text, start, end)  # "behind its benchmark, 8.95% against 9.72%"
+        for term in (*terms, *(reversed(contexts[one].left) if against else ())):
+            own = start <= term.start < end or (against and term.end <= reads[one].span[0])
+            if term.tag not in ("beyond", "short") or not own:
                 continue
             word = text[term.start : term.end]
             beyond = bool(BEYOND.fullmatch(word))
@@ -272,18 +282,22 @@ def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
     """ "VaR is over its limit of 3.5m": the use is not told, and is in the evidence all the same."""
     i = values[0]
     limit = entries[i]
-    if "limit" not in limit.meaning.qualities:
+    told = [one for one in sentence.reads if not one.kind and not one.ignored and one.unit not in DURATIONS]
+    both = sentence.ids is not None and len(sentence.ids) == 2 and len(told) == 1
+    if "limit" not in limit.meaning.qualities and not both:
         return
     start = sentence.reads[i].span[0]
     near = [one for one in terms if one.tag in ("beyond", "short") and start - 40 <= one.start < start]
     words = [(one, text[one.start : one.end]) for one in near]
     words = [(one, word) for one, word in words if BEYOND.fullmatch(word) or SHORT.fullmatch(word)]
+    if "limit" not in limit.meaning.qualities:
+        words = [(one, word) for one, word in words if word.lower() not in _OF_TIME]
     uses = [
         one
         for name, some in sorted(facts.by_id.items())
         for one in some
         if (sentence.ids is None or name in sentence.ids) and alike(one, limit) and one is not limit
-        and one.meaning.measures & limit.meaning.measures and "limit" not in one.meaning.qualities
+        and (both or (one.meaning.measures & limit.meaning.measures and "limit" not in one.meaning.qualities))
         and not one.meaning.previous
     ]  # fmt: skip
     if len(words) != 1 or len(uses) != 1 or NEGATED.search(sentence.text, sentence.clause.start, words[0][0].start):
@@ -293,6 +307,40 @@ def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
     right = (uses[0].size > limit.size) == over
     reason = f"{told_value(uses[0])} is {'not above' if over else 'above'} {told_value(limit)}"
     yield claim_of(text, (term.start, term.end), "limit", right, [uses[0], limit], reason), [i]
+
+
+# "over six months", "debt over assets": these compare only with a limit
+_OF_TIME = frozenset({"over", "under", "within", "inside"})
+_UNTIL = re.compile(r"[,，;；。(（\[\x00]|\b(?:and|but|while|which|with|at|by|on)\b", re.IGNORECASE)
+
+
+def _with_untold(text, sentence: Sentence, terms, entries, values, facts: Facts):
+    """ "VaR is 12.9m, above that of the rates desk": the line behind the word is cited, its value is not told."""
+    reads = sentence.reads
+    for term in terms:
+        word = text[term.start : term.end]
+        known = term.tag in ("beyond", "short") and (BEYOND.fullmatch(word) or SHORT.fullmatch(word))
+        if not known or word.lower() in _OF_TIME:
+            continue
+        before = [i for i in values if reads[i].span[1] <= term.start]
+        if not before or NEGATED.search(sentence.text, sentence.clause.start, term.start):
+            continue
+        own = entries[before[-1]]
+        stop = _UNTIL.search(sentence.text, term.end + 1, sentence.clause.end)
+        base = sentence.text[term.end : stop.start() if stop else sentence.clause.end]
+        if any(term.end <= one.span[0] < term.end + len(base) and not one.kind for one in reads):
+            continue
+        told = {one.order for one in entries if one is not None}
+        others = [
+            one for name in sorted(sentence.ids or ()) for one in facts.by_id.get(name, ())
+            if one.order not in told and alike(one, own) and one.fact.value * own.fact.value > 0
+            and (grams(one.fact.label) - grams(own.fact.label)) & grams(base)
+        ]  # fmt: skip
+        if len(others) == 1 and not (grams(own.fact.label) - grams(others[0].fact.label)) & grams(base):
+            beyond = bool(BEYOND.fullmatch(word))
+            right = (own.size > others[0].size) == beyond
+            reason = f"{told_value(own)} is {'not above' if beyond else 'not below'} {told_value(others[0])}"
+            yield claim_of(text, (term.start, term.end), "compare", right, [own, others[0]], reason), [before[-1]]
 
 
 # words without which no clause tells of a limit broken or kept
@@ -446,7 +494,7 @@ def _wholes(numbers: list[Number], facts: Facts) -> dict[int, tuple[Entry, Entry
 
 
 def _beyond(entry: Entry, tag: str, sentence: Sentence, entries, whole: Entry | None, facts: Facts) -> Entry | None:
-    """A line cited or told beside one that is called the largest, or smallest, and is more so; None where none sure is.
+    """A line cited or told beside one that is called the largest, or smallest, and is more so; None if none surely is.
 
     A line that is told, or that shares a word of its label; or two that share none, of which one may be the whole. Of
     a whole, what is more than half is not the smallest part.

@@ -64,6 +64,7 @@ def of_computed(
         yield from _better(text, sentence, terms, numbers, entries, facts)
     yield from _pairs(text, sentence, terms, numbers)
     yield from _net_of(text, sentence, numbers, facts)
+    yield from _losses(text, sentence, numbers, facts)
     yield from _beside_computed(text, sentence, numbers, entries, values, facts)
     yield from _ends_of_change(text, sentence, numbers, entries, facts)
 
@@ -219,8 +220,26 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
 
 _GOES_FROM = re.compile(r"[^.;]{0,40}?\bfrom\s(?:an?\s[a-z]+\s|about\s|some\s)?", re.IGNORECASE)
 _GOES_TO = re.compile("(?:至|到|为)(?:约|近|逾)?$")
+_JUST_TO = re.compile(r"\s?(?:to|至|到)\s?", re.IGNORECASE)
 _THE_BASE = re.compile("(?:的?相比)?[,，]?[^,，;；。0-9]{0,24}")
 _SIZE_OF_IT = re.compile("[^,，;；。0-9]{0,3}[,，](?:调整)?(?:幅度|[增降涨跌减]幅)(?:为|是|达|约|近|逾)*")
+
+
+_LOSS_MOVES = re.compile("(?:(?P<up>增亏|扩亏|亏损(?:扩大|增加))|(?P<down>减亏|亏损(?:收窄|减少|缩小)))了?\\s?$")
+
+
+def _losses(text: str, sentence: Sentence, numbers, facts: Facts):
+    """ "同比增亏2.18亿元" of a loss that grew, 减亏 of one that shrank."""
+    for i, one in enumerate(numbers):
+        match = _LOSS_MOVES.search(sentence.contexts[i].before[-8:]) if one.operation == "difference" else None
+        lines = [facts.line_of(name) for name in one.evidence] if match else []
+        if len(lines) != 2 or None in lines or lines[0].when[0] == lines[1].when[0]:
+            continue
+        old, new = sorted(lines, key=lambda line: line.when)
+        if old.fact.value < 0 and new.fact.value < 0:
+            right = (new.size > old.size) == bool(match["up"])
+            reason = f"the loss goes from {told_value(old)} to {told_value(new)}"
+            yield claim_of(text, (one.span[0] - 2, one.span[0]), "change", right, [old, new], reason), [i]
 
 
 _NET_OF = re.compile("净([\u4e00-\u9fff]{2})(?:约|近|逾|了|额)?\\s?$")
@@ -279,15 +298,27 @@ def _pairs(text: str, sentence: Sentence, terms, numbers):
                 reason = f"{reads[j].value:,.10g} to {reads[i].value:,.10g}: not so"
                 yield claim_of(text, (move.start, move.end), "change", (a > b) == (move.tag == "up"), [], reason), [i]
                 continue
+        if (
+            contexts[i].told_earlier and _JUST_TO.fullmatch(sentence.text, start, end) and a != b
+        ):  # "down from 2 % to 3 %"
+            move = next((one for one in reversed(contexts[i].left) if one.tag in ("up", "down")), None)
+            if move is not None:
+                reason = f"{reads[i].value:,.10g} to {reads[j].value:,.10g}: not so"
+                yield claim_of(text, (move.start, move.end), "change", (b > a) == (move.tag == "up"), [], reason), [i]
+                continue
         for term in terms:
             if not start <= term.start < end:
                 continue
             word = text[term.start : term.end]
             if term.tag in ("up", "down") and contexts[i].told_earlier and end - start < 12:
                 right = (b > a) == (term.tag == "up") if _GOES_TO.search(sentence.text, start, end) else None
-            elif term.tag in ("beyond", "short") and numbers[i].operation in (None, "ratio", "percent"):
+            elif term.tag in ("beyond", "short") and (
+                numbers[i].operation in (None, "ratio", "percent")
+                or numbers[i].operation == numbers[j].operation == "percent change"
+            ):
                 beyond, short = BEYOND.fullmatch(word), SHORT.fullmatch(word)
-                apart = contexts[i].moves_by or numbers[j].operation == "difference"
+                changes = numbers[i].operation == "percent change"
+                apart = (contexts[i].moves_by and not changes) or numbers[j].operation == "difference"
                 plain = reads[i].unit in ("ratio", "percent") and not apart and (beyond or short)
                 right = (a > b) == bool(beyond) if plain and a != b else None
                 right = None if right is not None and NEGATED.search(sentence.text, start, term.start) else right
@@ -346,7 +377,7 @@ _DOWN_WORDS = (
 )
 # "25.6 points higher than the LCR", "$33m more than corporates", "60 basis points below the headline rate"
 _THAN = re.compile(
-    rf"(?:\s(?!and\b|or\b|of\b)[a-z]+)?\s(?:(?P<up>{_UP_WORDS})|(?P<down>{_DOWN_WORDS}))\b(?:(?:\s[a-z]+)?\sthan)?\s"
+    rf"(?:\s(?!and\b|or\b|of\b)[a-z]+)?\s(?:(?P<up>{_UP_WORDS})|(?P<down>{_DOWN_WORDS}))\b(?:(?:\s[a-z]+|\s(?:in|at|on|for)\s[^,;]{{1,16}})?\sthan)?\s"
     r"(?P<base>[^,;:()\x00]{2,60})",
     re.IGNORECASE,
 )
@@ -440,7 +471,8 @@ _GOOD_OR_BAD = {
 }  # fmt: skip
 _COVERS = re.compile(r"cover|capital|absor|覆盖|充足", re.IGNORECASE)
 _LESS_IS_BETTER = re.compile(
-    r"cost|loss|churn|\bnpl|non-performing|\bbad\b|injur|leverage|gearing|default|delinquen|expense|combined ratio"
+    r"cost|loss|churn|claims ratio|combined (?:operating )?ratio|\bnpl|non-performing|\bbad\b|injur|leverage|gearing"
+    r"|default|delinquen|expense"
     r"|vacan|attrition|leakage|emission|complaint|arrears|不良|成本|费用率|负债率|逾期|赔付|退保|离职|投诉|排放|能耗|损耗",
     re.IGNORECASE,
 )
@@ -455,7 +487,8 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
     """What improved or worsened, where the line leaves no doubt which way is better."""
     for term in terms:
         better = _GOOD_OR_BAD.get(lower(text[term.start : term.end])) if term.tag == "change" else None
-        k = next((k for k, one in enumerate(numbers) if one.span[0] >= term.end), None)
+        behind = (k for k, one in enumerate(numbers) if 0 <= term.start - one.span[1] <= 1)  # "6.3 points worse than"
+        k = next(behind, next((k for k, one in enumerate(numbers) if one.span[0] >= term.end), None))
         if better is None or k is None:
             continue
         lines = [facts.line_of(name) for name in numbers[k].evidence]

@@ -362,6 +362,7 @@ def _named_whole(entry: Entry, near: Context, sentence: Sentence, grid: Grid) ->
     if (
         own <= said
         or near.may_be_previous
+        or near.tags() & {"beyond", "short"}  # what another is compared with
         or any(read.span != near.span and not read.kind and not read.ignored for read in sentence.reads)
     ):
         return None
