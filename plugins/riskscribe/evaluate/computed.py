@@ -65,6 +65,7 @@ def of_computed(
     yield from _pairs(text, sentence, terms, numbers)
     yield from _net_of(text, sentence, numbers, facts)
     yield from _losses(text, sentence, numbers, facts)
+    yield from _subjects(text, sentence, numbers, entries, facts)
     yield from _beside_computed(text, sentence, numbers, entries, values, facts)
     yield from _ends_of_change(text, sentence, numbers, entries, facts)
 
@@ -85,6 +86,8 @@ def _stale(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         if _AGAINST.search(sentence.contexts[k].before[-16:]):
             continue  # "rose by 5.4% against 14.2%, and came to"
         old, new = ([other for other in facts.by_id[name] if other.fact.role == "value"] for name in one.evidence)
+        if len(old) == len(new) == 1 and not facts.of_case and old[0].when[0] > new[0].when[0]:
+            old, new = new, old
         if len(old) != 1 or len(new) != 1 or old[0].when[0] >= new[0].when[0]:
             continue
         if not facts.of_case and not any(other is new[0] for other in facts.series(old[0])):
@@ -279,6 +282,47 @@ def _beside_computed(text: str, sentence: Sentence, numbers, entries, values, fa
                 if (named - own) & said and not (own - named) & (said | behind):
                     reason = f"the sentence speaks of {line.fact}, not of {entry.fact}"
                     yield claim_of(text, near.span, "part", False, [entry, line], reason), [i]
+
+
+_APART = re.compile(
+    r"[;；:：]|\b(?:and|while|but|whereas|though|plus|or|jointly|together|combined|both)\b|[和而但及与合共]",
+    re.IGNORECASE,
+)
+_RESULTS = frozenset({"percent", "ratio", "percent change", "difference"})
+
+
+def _subjects(text: str, sentence: Sentence, numbers, entries, facts: Facts):
+    """A value that a share, a multiple or a change right behind it is told of, and does not rest on.
+
+    "Capital expenditure of $4,126m, 41% of EBITDA": the words around the share name its whole alone, so that its part
+    is the value before it, which is the revenue.
+    """
+    reads = sentence.reads
+    for k, one in enumerate(numbers):
+        if k == 0 or one.operation not in _RESULTS or len(one.evidence) != 2 or entries[k - 1] is None:
+            continue
+        told, lines = entries[k - 1], [facts.line_of(name) for name in one.evidence]
+        start, end = reads[k - 1].span[1], reads[k].span[0]
+        between = sentence.text[start:end]
+        if None in lines or told in lines or len(between) > 48 or _APART.search(between):
+            continue
+        first, last = lines
+        change = one.operation in ("percent change", "difference")
+        if change and not any(last is other for other in facts.series(first)):
+            continue
+        own = grams(first.fact.label) & grams(last.fact.label) if change else grams(first.fact.label)
+        own -= grams(told.fact.label) if change else grams(last.fact.label)
+        own = {name for name in own if TIMES.isdisjoint(name.split())}
+        said = grams(between) | grams(sentence.contexts[k].tail)
+        known = any(entry is line for entry in entries for line in (lines if change else lines[:1]))
+        times = 100.0 if one.operation == "percent" else 1.0
+        known = known or (  # of another whole it may be the part all the same
+            not change
+            and any(reads[k].states(times * told.size / other.size) for other in facts.entries if other.size)
+        )
+        if own and not own & said and not known and alike(told, first):
+            reason = f"what follows is of {first.fact}, not of {told.fact}"
+            yield claim_of(text, one.span, "part", False, [told, *lines], reason), [k - 1]
 
 
 def _pairs(text: str, sentence: Sentence, terms, numbers):
