@@ -8,6 +8,8 @@ accident of the operations whose operands the sentence names as well or better, 
 import itertools
 import math
 import re
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -169,6 +171,7 @@ class Grid:
         for one in df:
             if len(one) > 3 and one.isascii() and one.isalpha():
                 self.long.setdefault(one[:4], []).append(one)
+        self._fits: dict[frozenset[str], np.ndarray] = {}
         self._text: tuple[str, dict] = "", {}  # the one judged, and what is known of it
         self.weights = {name: math.log((len(entries) + 1) / count) for name, count in df.items()}
         self.short: dict[str, frozenset[str]] = {}  # what a Chinese label may be called for short: its grams
@@ -221,6 +224,7 @@ class Grid:
         rates = percent[:, None] & percent[None, :]
         self.line, self.same = line, same
         self.line_amounts, self.line_rates = line & amounts, line & rates
+        self.line_either_way = self.line_amounts | self.line_amounts.T
         self.same_amounts, self.same_rates = same & amounts, same & rates
         self.apart_amounts, self.apart_rates = apart & amounts, apart & rates  # also of two times
         # "thousand" alone is money to `Fact`: what has no currency may be a count
@@ -239,6 +243,30 @@ class Grid:
         products = np.concatenate([self.product[self.at_price], self.rest[self.at_rate]])
         self.sizes["product"] = np.unique(np.abs(products))
         self.sizes["amount"] = np.union1d(self.sizes["amount"], self.sizes["product"])
+        self.tables = {
+            name: getattr(self, name) for name in ("share", "growth", "part", "gap", "sum", "product", "rest")
+        }
+        self._sorted = {name: _sorted(table) for name, table in self.tables.items()}
+
+    def of_size(self, what: str, low: float, high: float) -> list[int]:
+        """The places in a flat table whose values are of a size, and a hair's breadth around."""
+        sizes, places = self._sorted[what]
+        slack = 1e-9 * high
+        return sorted(places[bisect_left(sizes, low - slack) : bisect_right(sizes, high + slack)])
+
+    def both_of(self, unit: str | None) -> np.ndarray:
+        """The pairs of which both lines are of a unit."""
+        own = np.array([one.fact.unit == unit for one in self.entries])
+        return own[:, None] & own[None, :]
+
+    def of_currency(self, currencies: frozenset[str]) -> np.ndarray:
+        """The lines, as a column, that may be of one of some currencies."""
+        if currencies not in self._fits:
+            fits = [
+                not currencies or one.fact.currency is None or one.fact.currency in currencies for one in self.entries
+            ]
+            self._fits[currencies] = np.array(fits, dtype=bool)[:, None]
+        return self._fits[currencies]
 
     def once(self, sentence: Sentence, about: tuple, make: Callable[[], Any]) -> Any:
         """What `make` gives of a sentence, asked for several times while its text is judged."""
@@ -267,6 +295,13 @@ class Grid:
         slack = 1e-9 * max(1.0, high)
         at = sizes.searchsorted((low - slack) / times)
         return at < len(sizes) and bool(sizes[at] <= (high + slack) / times)
+
+
+def _sorted(table: np.ndarray) -> tuple[array, array]:
+    """The sizes of a table in order, and where in it they stand."""
+    sizes = np.abs(table).ravel()
+    places = np.argsort(sizes, kind="stable")[: np.count_nonzero(np.isfinite(sizes))]
+    return array("d", sizes[places].tolist()), array("L", places.tolist())
 
 
 def grid_of(facts: Facts) -> Grid:
@@ -464,9 +499,12 @@ def _score(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> tuple
 
 
 class _Operation(NamedTuple):
+    """So many times the values of one of the grid's tables, of the pairs that are allowed."""
+
     name: str
-    values: np.ndarray
-    allowed: np.ndarray
+    table: str
+    times: float
+    allowed: Callable[[], np.ndarray]
     hinted: bool
     line: bool = False
 
@@ -478,82 +516,83 @@ def _operations(read: Read, near: Context, clause: str, grid: Grid, tags: set[st
     )
     moves = bool(tags & {"up", "down", "change"})
     beyond = bool(tags & {"beyond", "short"} or (not moves and _BY.search(near.lead)))  # "overshot the plan by 5m"
-    found = []
+    found: list[_Operation] = []
     unit = read.unit
+
+    def add(name: str, table: str, times: float, allowed: Callable[[], np.ndarray], hinted: Any, line: bool = False):
+        found.append(_Operation(name, table, times, allowed, bool(hinted), line))
+
     if unit == "percent":
-        share = 100 * grid.share
-        part = same_amounts
-        part = part | grid.line_amounts | grid.line_amounts.T  # the month is 9 % of the year to date, or of a plan
         if not (near.moves_by and moves) and not _RELATIVE.search(clause):
             hinted = bool(tags & {"share", "times"} or near.measures & _RATES or _RATIO.search(clause))
-            found.append(_Operation("percent", share, part, hinted))
+            # the month is 9 % of the year to date, or of a plan
+            add("percent", "share", 100.0, lambda: same_amounts | grid.line_either_way, hinted)
             if "sum" in tags or cited:
-                found.append(_Operation(_PART, 100 * grid.part, same_amounts, hinted))
+                add(_PART, "part", 100.0, lambda: same_amounts, hinted)
             if near.measures & _MARGINS:
-                found.append(_Operation("percent", -grid.growth, same_amounts, True))
+                add("percent", "growth", -1.0, lambda: same_amounts, True)
             if _AVERAGE.search(clause):
-                found.append(_Operation("average", grid.sum / 2, (same_rates & grid.upper) | grid.line_rates, True))
+                add("average", "sum", 0.5, lambda: (same_rates & grid.upper) | grid.line_rates, True)
             if not beyond and not moves:  # a change or a gap of percentages is told in points
                 net = bool(_NET.search(clause))
                 if net or not hinted or (cited and _RATIO.search(clause)):
-                    found.append(_Operation("difference", -grid.gap, same_rates, net))
-                    found.append(_Operation("sum", grid.sum, same_rates & grid.upper, net or "sum" in tags))
+                    add("difference", "gap", -1.0, lambda: same_rates, net)
+                    add("sum", "sum", 1.0, lambda: same_rates & grid.upper, net or "sum" in tags)
         if cited or moves or beyond or not _SHARE.search(clause):  # a share is no change
-            found.append(_Operation("percent change", grid.growth, grid.line_amounts, moves or beyond, True))
-            found.append(_Operation("percent change", grid.growth, same_amounts, beyond))
+            add("percent change", "growth", 1.0, lambda: grid.line_amounts, moves or beyond, True)
+            add("percent change", "growth", 1.0, lambda: same_amounts, beyond)
     elif unit in ("points", "bp", "index"):
         times = 100.0 if unit == "bp" else 1.0
-        found.append(_Operation("difference", times * grid.gap, grid.line_rates, True, True))
-        found.append(_Operation("difference", -times * grid.gap, same_rates, True))
+        add("difference", "gap", times, lambda: grid.line_rates, True, True)
+        add("difference", "gap", -times, lambda: same_rates, True)
         if cited or "sum" in tags:
-            found.append(_Operation("sum", times * grid.sum, same_rates & grid.upper, "sum" in tags))
+            add("sum", "sum", times, lambda: same_rates & grid.upper, "sum" in tags)
         if unit != "index" and cited and _OF_A_WHOLE.match(near.after):  # 35 basis points of loans
-            found.append(_Operation("percent", 100 * times * grid.share, same_amounts, True))
+            add("percent", "share", 100.0 * times, lambda: same_amounts, True)
         if unit == "index":
-            plain = np.array([one.fact.unit is None for one in grid.entries])
-            plain = plain[:, None] & plain[None, :]
-            found.append(_Operation("difference", grid.gap, grid.line_amounts & plain, moves, True))
-            found.append(_Operation("difference", -grid.gap, same_amounts & plain, moves or beyond))
+            add("difference", "gap", 1.0, lambda: grid.line_amounts & grid.both_of(None), moves, True)
+            add("difference", "gap", -1.0, lambda: same_amounts & grid.both_of(None), moves or beyond)
     elif unit == "ratio":
-        found.append(_Operation("ratio", grid.share, grid.line_amounts.T, True))
-        found.append(_Operation("ratio", grid.share, same_amounts | same_rates, True))
-        times = np.array([one.fact.unit == "ratio" for one in grid.entries])
-        if times.any():  # leverage is 0.3x below its threshold
-            times = times[:, None] & times[None, :]
-            found.append(_Operation("difference", grid.gap, grid.line_amounts & times, moves or beyond, True))
-            found.append(_Operation("difference", -grid.gap, same_amounts & times, moves or beyond))
+        add("ratio", "share", 1.0, lambda: grid.line_amounts.T, True)
+        add("ratio", "share", 1.0, lambda: same_amounts | same_rates, True)
+        # leverage is 0.3x below its threshold
+        add("difference", "gap", 1.0, lambda: grid.line_amounts & grid.both_of("ratio"), moves or beyond, True)
+        add("difference", "gap", -1.0, lambda: same_amounts & grid.both_of("ratio"), moves or beyond)
     elif unit in DURATIONS:  # a stay 0.5 days shorter; cash lasts 11 years, stocks 40 days
-        of_unit = np.array([one.fact.unit == unit for one in grid.entries])
-        spans = of_unit[:, None] & of_unit[None, :]
-        found.append(_Operation("difference", grid.gap, grid.line_amounts & spans, True, True))
-        found.append(_Operation("difference", -grid.gap, same_amounts & spans, True))
-        pairs = same_amounts | grid.line_amounts | grid.line_amounts.T if cited else same_amounts
-        found.append(_Operation("ratio", _A_YEAR[unit] * grid.share, pairs, cited or bool(_COVER.search(clause))))
+        add("difference", "gap", 1.0, lambda: grid.line_amounts & grid.both_of(unit), True, True)
+        add("difference", "gap", -1.0, lambda: same_amounts & grid.both_of(unit), True)
+        hinted = cited or _COVER.search(clause)
+        add(
+            "ratio",
+            "share",
+            _A_YEAR[unit],
+            lambda: same_amounts | grid.line_either_way if cited else same_amounts,
+            hinted,
+        )
     elif unit is None or unit in MONEY or unit == "count":
-        fits = np.array([not read.currencies or has_currency(read, one) for one in grid.entries])
-        pair = fits[:, None] & fits[None, :]
+        fits = grid.of_currency(read.currencies)
+        pair = fits & fits.T
         net = bool(_NET.search(clause) or tags & {"profit", "loss"})
-        found.append(_Operation("difference", grid.gap, grid.line_amounts & pair, moves or beyond or net, True))
+        add("difference", "gap", 1.0, lambda: grid.line_amounts & pair, moves or beyond or net, True)
         moved = near.moves_by or (_CHANGE_IN.search(near.lead) and not _AVERAGE.search(clause))
         change = moved and not beyond and not net  # from one line to another is none, but between two weeks
-        gaps = grid.twins if change else same_amounts
-        found.append(_Operation("difference", -grid.gap, gaps & pair, moves or beyond or net))
+        add("difference", "gap", -1.0, lambda: (grid.twins if change else same_amounts) & pair, moves or beyond or net)
         if change:
             return found
-        found.append(_Operation("sum", grid.sum, same_amounts & grid.upper & pair, "sum" in tags))
+        add("sum", "sum", 1.0, lambda: same_amounts & grid.upper & pair, "sum" in tags)
         if _SPAN.search(clause) or (cited and "sum" in tags):  # of two quarters
-            found.append(_Operation("sum", grid.sum, grid.line_amounts & pair, True))
-        both = (same_amounts & grid.upper) | grid.line_amounts
-        found.append(_Operation("average", grid.sum / 2, both & pair, bool(_AVERAGE.search(clause))))
+            add("sum", "sum", 1.0, lambda: grid.line_amounts & pair, True)
+        average = _AVERAGE.search(clause)
+        add("average", "sum", 0.5, lambda: ((same_amounts & grid.upper) | grid.line_amounts) & pair, average)
         if grid.multiplies(read):
-            found.append(_Operation("product", grid.product, grid.at_price & fits[:, None], True))
-            found.append(_Operation("product", grid.rest, grid.at_rate & fits[:, None], bool(_REST.search(clause))))
+            add("product", "product", 1.0, lambda: grid.at_price & fits, True)
+            add("product", "rest", 1.0, lambda: grid.at_rate & fits, _REST.search(clause))
         per = bool(_PER.search(clause))
-        found.append(_Operation("ratio", _energy(clause) * grid.share, grid.each & fits[:, None], per))
+        add("ratio", "share", _energy(clause), lambda: grid.each & fits, per)
         if read.scale <= 1.0 and abs(read.value) < 1000:  # "every pound spent brought in 6.47"; 7.4 of a hundred
-            found.append(_Operation("ratio", grid.share, same_amounts & pair, per))
+            add("ratio", "share", 1.0, lambda: same_amounts & pair, per)
             if not read.currencies:
-                found.append(_Operation("percent", 100 * grid.share, same_amounts, per))
+                add("percent", "share", 100.0, lambda: same_amounts, per)
     return found
 
 
@@ -644,34 +683,37 @@ def _of_pair(
     tags = sentence.tags
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
     operations = _operations(read, near, clause, grid, tags, ids is not None)
-    if cited:
-        both = np.zeros_like(grid.upper)
-        both[np.ix_(cited, cited)] = True
-        if told is not None:
-            beside = np.zeros(len(both), dtype=bool)
-            beside[told] = True
-            both &= beside[:, None] | beside[None, :]
-        operations = [one._replace(allowed=one.allowed & both) for one in operations]
     low, high = read.interval()
+    count, chosen, beside = len(grid.entries), frozenset(cited), frozenset(told or ())
     hits = []
     for one in operations:
-        sizes = np.abs(one.values)
-        hit = one.allowed & (sizes >= low) & (sizes <= high)
-        if np.count_nonzero(hit):
-            hits.append((one, hit))
+        size = abs(one.times)
+        places = [divmod(place, count) for place in grid.of_size(one.table, low / size, high / size)]
+        if cited:
+            places = [(i, j) for i, j in places if i in chosen and j in chosen
+                      and (told is None or i in beside or j in beside)]  # fmt: skip
+        if places:
+            allowed, table = one.allowed(), grid.tables[one.table]
+            places = [(i, j) for i, j in places if allowed[i, j] and low <= abs(one.times * table[i, j]) <= high]
+            hits += [(one, places)] if places else []
     if not hits:
         return None
     scores, said = _scores(near, facts, sentence, grid)
     pairs = scores[:, None] + scores[None, :]
     size = abs(read.value)
-    near_by = [
-        one.allowed & (np.abs(one.values) >= size / 3) & (np.abs(one.values) <= 3 * size)
-        & (grid.upper if one.name == "difference" and not one.line else True)
-        for one in operations
-    ]  # fmt: skip
+    among: Any = True
+    if cited:
+        own, also = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        own[cited], also[told or ()] = True, True
+        among = own[:, None] & own[None, :] & (True if told is None else also[:, None] | also[None, :])
+    near_by = []
+    for one in operations:
+        sizes = np.abs(one.times * grid.tables[one.table])
+        once = grid.upper if one.name == "difference" and not one.line else True
+        near_by.append(one.allowed() & (sizes >= size / 3) & (sizes <= 3 * size) & once & among)
     best: tuple[float, Derived] | None = None
-    for one, hit in hits:
-        for i, j in zip(*np.nonzero(hit), strict=True):
+    for one, places in hits:
+        for i, j in places:
             score = float(pairs[i, j])
             first, last = grid.entries[i], grid.entries[j]
             if first.fact.id == last.fact.id and (
@@ -717,8 +759,8 @@ def _of_pair(
                                      ((grid.grams[i], grid.grams[j]), (grid.grams[j], grid.grams[i])))  # fmt: skip
                 if not _LEVEL.search(clause) and (first_at is None or last_at is None or first_at > last_at):
                     continue  # a part is no larger than its whole
-            fault = _against(one, float(one.values[i, j]), first, last, (grid.grams[i], grid.grams[j]), read, near,
-                             tags, clause)  # fmt: skip
+            value = one.times * float(grid.tables[one.table][i, j])
+            fault = _against(one, value, first, last, (grid.grams[i], grid.grams[j]), read, near, tags, clause)
             if fault == "sign":
                 continue
             told = f"{one.name} of {first.fact} and {last.fact}"
@@ -789,13 +831,14 @@ def _of_named(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
     scores, said = _scores(near, facts, sentence, grid)
     kinds: dict[int, list[int]] = {}
     told: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        if scores[i] > _NAMED:
-            order = kinds.setdefault(_kind(grid.entries[i]), [])
-            if not any(grid.line[i, j] for j in order):  # an earlier value of one named better
-                order.append(i)
-            if near.tells(grid.entries[i]):
-                told.append(i)
+    for i in np.argsort(-scores, kind="stable").tolist():
+        if scores[i] <= _NAMED:
+            break
+        order = kinds.setdefault(_kind(grid.entries[i]), [])
+        if not any(grid.line[i, j] for j in order):  # an earlier value of one named better
+            order.append(i)
+        if near.tells(grid.entries[i]):
+            told.append(i)
     if found := _of_several(read, [grid.entries[i] for i in told], _OF_NAMED):
         return found
     clause = sentence.text[sentence.clause.start : sentence.clause.end]
