@@ -22,7 +22,7 @@ from riskscribe.evaluate.computed import (
 from riskscribe.evaluate.context import Sentence
 from riskscribe.evaluate.derive import same_time
 from riskscribe.evaluate.facts import Entry, Facts
-from riskscribe.evaluate.infer import TIMES, TOTAL, grams
+from riskscribe.evaluate.naming import TIMES, TOTAL, grams
 from riskscribe.evaluate.numbers import DURATIONS
 from riskscribe.evaluate.prose import Term, lower
 from riskscribe.evaluate.verdicts import Claim, Number

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Set
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import LESS, MORE
 from riskscribe.evaluate.facts import Entry, Facts
-from riskscribe.evaluate.infer import TIMES, grams
+from riskscribe.evaluate.naming import TIMES, grams
 from riskscribe.evaluate.numbers import MONEY
 from riskscribe.evaluate.prose import lower
 from riskscribe.evaluate.verdicts import Claim, Number

@@ -31,11 +31,10 @@ from riskscribe.evaluate.facts import (
     read_facts,
     singular_name,
 )
-from riskscribe.evaluate.infer import (
-    PER_POINT,
+from riskscribe.evaluate.infer import PER_POINT, infer
+from riskscribe.evaluate.naming import (
     TOTAL,
     grams,
-    infer,
     initials,
     name_grams,
     names_another,

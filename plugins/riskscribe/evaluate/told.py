@@ -10,7 +10,8 @@ import re
 from riskscribe.evaluate.context import Context, Sentence
 from riskscribe.evaluate.derive import direction_of, has_currency, same_time
 from riskscribe.evaluate.facts import Entry, Facts
-from riskscribe.evaluate.infer import TOTAL, best_named, of_lines
+from riskscribe.evaluate.infer import of_lines
+from riskscribe.evaluate.naming import TOTAL, best_named
 from riskscribe.evaluate.numbers import MONEY, Read
 from riskscribe.evaluate.verdicts import LENIENT, Number
 
