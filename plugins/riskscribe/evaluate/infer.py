@@ -218,6 +218,8 @@ def infer(
         some = read._replace(unit="ratio") if quotient else read  # "a proportion of 0.48"
         if several := _of_several(some, [grid.entries[i] for i in cited], _OF_CITED, direction_of((), near)):
             return several
+    if is_compounded(read, near):
+        return _compounded(read, near, facts, sentence, grid, cited)
     may_be = grid.gives(read) or _ENERGY.search(sentence.text, sentence.clause.start, sentence.clause.end)
     found = _of_pair(read, near, facts, sentence, ids, mistaken, grid, cited) if may_be else None
     if found is not None:
@@ -519,6 +521,41 @@ def _over_time(read: Read, near: Context, facts: Facts, sentence: Sentence, grid
                 ids = list(dict.fromkeys(one.fact.id for one in some))
                 found = found or Derived("average" if average else "sum", ids, f"over time, of {', '.join(ids)}")
     return found if found and tried * 2 * read.half / abs(read.value) / _DECADE <= _OF_NAMED else None
+
+
+_COMPOUND = re.compile(r"\bcagr\b|\bcompound(?:ed)?\b|复合", re.IGNORECASE)
+
+
+def is_compounded(read: Read, near: Context) -> bool:
+    """Whether the words beside a percentage make it growth a year, compounded."""
+    return read.unit == "percent" and bool(_COMPOUND.search(near.lead) or _COMPOUND.search(near.tail))
+
+
+def _compounded(
+    read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid, cited: list[int]
+) -> Derived | None:
+    """The compound growth a year of a line cited or named best, between the years told or its first and its last."""
+    best = cited
+    if not cited:
+        scores, _ = scores_of(near, facts, sentence, grid)
+        best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
+    told = {int(one.value) for one in sentence.reads if one.kind == "year"}
+    for i in best:
+        line = [one for one in facts.series(grid.entries[i]) if len(one.meaning.years) == 1 and one.fact.value > 0]
+        if cited:
+            line = [one for one in line if grid.place.get(one.order) in cited]
+        if len(told) == 2:
+            line = [one for one in line if one.meaning.years <= told]
+        if len(line) < 2:
+            continue
+        first, last = min(line, key=lambda one: one.when), max(line, key=lambda one: one.when)
+        years = max(last.meaning.years) - min(first.meaning.years)
+        rate = 100.0 * ((last.fact.value / first.fact.value) ** (1.0 / years) - 1.0) if years else 0.0
+        direction = direction_of(sentence.tags - {"up"}, near, last.fact.label)
+        falls = read.sign < 0 or direction == "down"
+        if years and read.states(abs(rate)) and (rate < 0) == falls:
+            return Derived("percent change", [first.fact.id, last.fact.id], f"a year, of {first.fact} and {last.fact}")
+    return None
 
 
 _ALL_TIMES = re.compile(
