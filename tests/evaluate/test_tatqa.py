@@ -106,6 +106,15 @@ def test_cells_are_evidence_with_their_headers_units_and_signs(tmp_path):
     assert rows["Diluted earnings per share Years Ended June 30 2019"] == (-0.06, "USD per share", "USD")
 
 
+def test_a_long_table_and_an_empty_row_are_read(tmp_path):
+    rows = [["", "2019"], [], *([f"Line {chr(97 + i % 26)}{i}", str(1000 + i)] for i in range(700))]
+    question = asked("What was Line c652 in 2019?", ["1,652"], answer_type="span")
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps([{"table": {"uid": "t", "table": rows}, "questions": [question]}]))
+    (table,), _ = tatqa.read_tatqa(path)
+    assert len(table.rows) == 700
+
+
 def test_its_sentences_are_judged_and_planted_like_any_others(tmp_path):
     (table,), _ = read(tmp_path, *SAID.values())
     made = [*items(table, 1)]

@@ -161,7 +161,7 @@ def _told_in(rows: list[list[str]], questions: list[_Question]) -> tuple[str, st
 
 def _cells(document: _Document) -> list[_Cell]:
     """Every number of the table with what its section, its row and its column are called, and its unit."""
-    rows = [[one.strip() for one in row] for row in document.table.table]
+    rows = [[one.strip() for one in row] for row in document.table.table if row]
     scale, currency = _told_in(rows, document.questions)
     names = Counter(row[0] for row in rows if any(map(_number, row[1:])))
     found: list[_Cell] = []
@@ -190,9 +190,14 @@ def _cells(document: _Document) -> list[_Cell]:
             label = re.sub(r"\s+", " ", f"{full} {head}").strip()
             value = float(match["digits"].replace(",", "")) * (-1 if match["minus"] or cell[0] in "-–—(" else 1)
             words = frozenset(_WORDS.findall(f"{section} {label}".lower()))
-            key = f"r{_LETTERS[number // len(_LETTERS)]}{_LETTERS[number % len(_LETTERS)]}{column:02d}"
-            found.append(_Cell(key, label, words, value, unit, money))
+            found.append(_Cell(f"r{_letters(number)}{column:02d}", label, words, value, unit, money))
     return found
+
+
+def _letters(number: int) -> str:
+    """A number of a row in letters, two at least."""
+    rest, last = divmod(number, len(_LETTERS))
+    return (_letters(rest) if rest >= len(_LETTERS) else _LETTERS[rest]) + _LETTERS[last]
 
 
 def _header(headers: list[list[str]], column: int) -> str:
