@@ -139,7 +139,12 @@ def test_another_file_is_a_clear_error(tmp_path, content, said):
     with pytest.raises(InputError, match=r".*") as error:
         tatqa.read_tatqa(path)
     assert said in str(error.value)
+
+
+def test_the_benchmark_says_what_is_wrong_with_a_file(tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text("{}")
     command = [sys.executable, "-m", "riskscribe.evaluate.bench", "--tatqa", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert "must be a list of objects with table and questions" in done.stderr
