@@ -65,6 +65,7 @@ def of_computed(
     yield from _pairs(text, sentence, terms, numbers)
     yield from _net_of(text, sentence, numbers, facts)
     yield from _losses(text, sentence, numbers, facts)
+    yield from _balances(text, sentence, numbers, facts)
     yield from _subjects(text, sentence, numbers, entries, facts)
     yield from _beside_computed(text, sentence, numbers, entries, values, facts)
     yield from _ends_of_change(text, sentence, numbers, entries, facts)
@@ -223,6 +224,12 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
 
 _GOES_FROM = re.compile(r"[^.;]{0,40}?\bfrom\s(?:an?\s[a-z]+\s|about\s|some\s)?", re.IGNORECASE)
 _GOES_TO = re.compile("(?:至|到|为)(?:约|近|逾)?$")
+_SIDE_BY_SIDE = re.compile(r"\s(?:against|versus|vs\.?|compared (?:with|to))\s", re.IGNORECASE)
+# "a larger slice than the 26.1% of", "a shorter duration than the benchmark, at 4.5 years versus 4.7 years"
+_ADJECTIVE_THAN = re.compile(
+    rf"\b(?:(?P<up>{MORE}|bigger|more quickly)|(?P<down>{LESS}|more slowly))\b(?:\s[a-z]+){{0,2}}\sthan\b",
+    re.IGNORECASE,
+)
 _JUST_TO = re.compile(r"\s?(?:to|至|到)\s?", re.IGNORECASE)
 _THE_BASE = re.compile("(?:的?相比)?[,，]?[^,，;；。0-9]{0,24}")
 _SIZE_OF_IT = re.compile("[^,，;；。0-9]{0,3}[,，](?:调整)?(?:幅度|[增降涨跌减]幅)(?:为|是|达|约|近|逾)*")
@@ -243,6 +250,36 @@ def _losses(text: str, sentence: Sentence, numbers, facts: Facts):
             right = (new.size > old.size) == bool(match["up"])
             reason = f"the loss goes from {told_value(old)} to {told_value(new)}"
             yield claim_of(text, (one.span[0] - 2, one.span[0]), "change", right, [old, new], reason), [i]
+
+
+_BALANCE = re.compile(
+    r"(?:(?P<up>surplus|net inflows?|顺差|盈余|净流入)|(?P<down>deficit|net outflows?|逆差|赤字|净流出))"
+    r"(?:\s(?:of|was|is|at)|[为达约])*\s?$",
+    re.IGNORECASE,
+)
+_COMES_IN = re.compile(
+    r"revenue|income|receipt|export|inflow|contribution|\bassets\b|received|new money|出口|收入|流入|资产",
+    re.IGNORECASE,
+)
+_GOES_OUT = re.compile(
+    r"expend|expens|spending|import|outflow|liabilit|benefits? paid|payments?|redemption|进口|支出|流出|负债",
+    re.IGNORECASE,
+)
+
+
+def _balances(text: str, sentence: Sentence, numbers, facts: Facts):
+    """ "A deficit of $7.4m", "贸易逆差" of what comes in and what goes out: which of them is larger."""
+    for i, one in enumerate(numbers):
+        match = _BALANCE.search(sentence.contexts[i].before[-28:]) if one.operation == "difference" else None
+        lines = [facts.line_of(name) for name in one.evidence] if match else []
+        if len(lines) != 2 or None in lines or min(line.fact.value for line in lines) < 0:
+            continue
+        ways = [(bool(_COMES_IN.search(line.fact.label)), bool(_GOES_OUT.search(line.fact.label))) for line in lines]
+        if sorted(ways) == [(False, True), (True, False)]:
+            comes, goes = lines if ways[0][0] else lines[::-1]
+            right = (comes.size > goes.size) == bool(match["up"])
+            reason = f"{told_value(comes)} comes in and {told_value(goes)} goes out"
+            yield claim_of(text, (one.span[0] - 2, one.span[0]), "compare", right, [comes, goes], reason), [i]
 
 
 _NET_OF = re.compile("净([\u4e00-\u9fff]{2})(?:约|近|逾|了|额)?\\s?$")
@@ -335,9 +372,25 @@ def _pairs(text: str, sentence: Sentence, terms, numbers):
             continue
         start, end = reads[i].span[1], reads[j].span[0]
         a, b = abs(reads[i].value), abs(reads[j].value)
+        moved = numbers[i].operation in ("difference", "percent change")
+        adjective = None
+        if not moved or numbers[j].operation == "percent change" == numbers[i].operation:
+            lead = start - len(contexts[i].lead) - (reads[i].span[1] - reads[i].span[0]), start
+            beside = _SIDE_BY_SIDE.fullmatch(sentence.text, start, end)
+            adjective = _ADJECTIVE_THAN.search(sentence.text, *(lead if beside else (start, end)))
+        if adjective and a != b and not NEGATED.search(sentence.text, sentence.clause.start, adjective.start()):
+            reason = f"{reads[i].value:,.10g} and {reads[j].value:,.10g}: not so"
+            right = (a > b) == bool(adjective["up"])
+            yield claim_of(text, adjective.span(), "compare", right, [], reason), [i]
+            continue
         if _GOES_FROM.fullmatch(sentence.text, start, end):  # "edged down to 23.0% from 22.2%"
             moves = [one for one in terms if one.tag in ("up", "down") and one.start < end]
             move = next((one for one in reversed(moves) if one.start >= start or one in contexts[i].left), None)
+            better = None if move is not None else _said_better(i, contexts, sentence, text)
+            if better is not None and a != b:
+                reason = f"{reads[j].value:,.10g} to {reads[i].value:,.10g}: not so"
+                yield claim_of(text, better[0], "change", (a > b) == better[1], [], reason), [i]
+                continue
             if move is not None and a != b and not contexts[i].moves_by:
                 reason = f"{reads[j].value:,.10g} to {reads[i].value:,.10g}: not so"
                 yield claim_of(text, (move.start, move.end), "change", (a > b) == (move.tag == "up"), [], reason), [i]
@@ -354,7 +407,8 @@ def _pairs(text: str, sentence: Sentence, terms, numbers):
             if not start <= term.start < end:
                 continue
             word = text[term.start : term.end]
-            if term.tag in ("up", "down") and contexts[i].told_earlier and end - start < 12:
+            close = end - start < (12 if contexts[i].told_earlier else 0 if moved else 6)
+            if term.tag in ("up", "down") and close:
                 right = (b > a) == (term.tag == "up") if _GOES_TO.search(sentence.text, start, end) else None
             elif term.tag in ("beyond", "short") and (
                 numbers[i].operation in (None, "ratio", "percent")
@@ -516,15 +570,30 @@ _GOOD_OR_BAD = {
 _COVERS = re.compile(r"cover|capital|absor|覆盖|充足", re.IGNORECASE)
 _LESS_IS_BETTER = re.compile(
     r"cost|loss|churn|claims ratio|combined (?:operating )?ratio|\bnpl|non-performing|\bbad\b|injur|leverage|gearing"
-    r"|default|delinquen|expense"
+    r"|default|delinquen|expense|unemployment|cost[-/ ]to[-/ ]income"
     r"|vacan|attrition|leakage|emission|complaint|arrears|不良|成本|费用率|负债率|逾期|赔付|退保|离职|投诉|排放|能耗|损耗",
     re.IGNORECASE,
 )
 _MORE_IS_BETTER = re.compile(
     r"margin|profit|revenue|sales|cash flow|cash provided|return|\birr\b|ffo|load factor|occupancy|solvency"
-    r"|funding ratio|satisfaction|继续率|毛利率|净利率|利润|收益率|出租率|入住率|客座率|合格率|周转率",
+    r"|funding (?:ratio|level)|satisfaction|\beps\b|earnings per share|每股收益"
+    r"|继续率|毛利率|净利率|利润|收益率|出租率|入住率|客座率|合格率|周转率",
     re.IGNORECASE,
 )
+
+
+def _said_better(
+    i: int, contexts: list[Context], sentence: Sentence, text: str
+) -> tuple[tuple[int, int], bool] | None:
+    """Where a clause says that what a number tells improved or worsened, and whether that is a rise; or None."""
+    for term in reversed(contexts[i].left):
+        better = _GOOD_OR_BAD.get(lower(text[term.start : term.end])) if term.tag == "change" else None
+        if better is not None:
+            what = sentence.text[sentence.clause.start : term.start]
+            less, more = _LESS_IS_BETTER.search(what), _MORE_IS_BETTER.search(what) or _COVERS.search(what)
+            if bool(less) != bool(more):
+                return (term.start, term.end), better != bool(less)
+    return None
 
 
 def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts):
@@ -533,8 +602,8 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
         better = _GOOD_OR_BAD.get(lower(text[term.start : term.end])) if term.tag == "change" else None
         behind = (k for k, one in enumerate(numbers) if 0 <= term.start - one.span[1] <= 1)  # "6.3 points worse than"
         k = next(behind, next((k for k, one in enumerate(numbers) if one.span[0] >= term.end), None))
-        if better is None or k is None:
-            continue
+        if better is None or k is None or numbers[k].operation not in (None, "difference", "percent change"):
+            continue  # a share improves, and neither its part nor its whole
         lines = [facts.line_of(name) for name in numbers[k].evidence]
         line = facts.series(lines[-1]) if lines and lines[-1] is not None else []
         if len(line) != 2 or line[0].when[0] == line[1].when[0] or min(one.fact.value for one in line) <= 0:

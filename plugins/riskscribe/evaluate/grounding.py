@@ -345,6 +345,8 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
     if read.bracketed and fact.signed and fact.role == "value":
         return fact.value > 0  # an accountant's brackets are a minus, "loss of (1.2m)" too
     head = near.before[-_WORDS_OF_SIGN:]
+    if not facts.of_case and not read.sign and (side := _side_told(entry, near)) is not None:
+        return side != (fact.value > 0)
     if read.value < 0:  # "loses -5m" would be a gain
         if fact.value > 0 or not fact.signed:
             return fact.value > 0
@@ -369,6 +371,31 @@ def _wrong_sign(read: Read, entry: Entry, near: Context, facts: Facts) -> bool:
     if near.says(_LOSS) or (not facts.of_case and (_falls(near) or near.says(_HURTS))):
         return False
     return facts.of_case or (_may_be_positive(entry, facts) and not _by_unknown_word(entry, near))
+
+
+_POSITION = re.compile(r"\b(?:position|delta|vega|gamma|dv01|pv01)\b|头寸|敞口", re.IGNORECASE)
+_SIDED = re.compile(r"\b(?:short|long)\b|[多空]", re.IGNORECASE)
+_NET_CASH = re.compile(
+    r"\bnet cash\b(?! (?:from|used|provided|flow|generated|outflow|inflow))|净现金(?!流)", re.IGNORECASE
+)
+_NET_DEBT = re.compile(r"\bnet debt\b|净负债|净债务", re.IGNORECASE)
+
+
+def _side_told(entry: Entry, near: Context) -> bool | None:
+    """Whether a value is above zero by the words right before it; None where they do not say.
+
+    A long position is, a short one is not; nor is net debt a line whose label says net cash.
+    """
+    label = entry.fact.label
+    if _POSITION.search(label) and not _SIDED.search(label):
+        term = next((one for one in reversed(near.left) if one.tag in ("long", "short_position")), None)
+        between = near.text[term.end : near.span[0]] if term is not None else ""
+        if term is not None and len(between) < 24 and not re.match(r"-|\s(?:end|dated|term|rates?|expir)", between):
+            return term.tag == "long"
+    for own, other in ((_NET_CASH, _NET_DEBT), (_NET_DEBT, _NET_CASH)):
+        if own.search(label) and other.search(near.lead) and not own.search(near.lead):
+            return False
+    return None
 
 
 _DOWN = frozenset({"down", "lower", "less than", "lower than", "fewer than"})
