@@ -602,9 +602,20 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
         better = _GOOD_OR_BAD.get(lower(text[term.start : term.end])) if term.tag == "change" else None
         behind = (k for k, one in enumerate(numbers) if 0 <= term.start - one.span[1] <= 1)  # "6.3 points worse than"
         k = next(behind, next((k for k, one in enumerate(numbers) if one.span[0] >= term.end), None))
-        if better is None or k is None or numbers[k].operation not in (None, "difference", "percent change"):
-            continue  # a share improves, and neither its part nor its whole
+        if better is None or k is None:
+            continue
         lines = [facts.line_of(name) for name in numbers[k].evidence]
+        if numbers[k].operation not in (None, "difference", "percent change"):
+            # a share improves, and neither its part nor its whole
+            what = sentence.text[sentence.clause.start : sentence.reads[k].span[0]]
+            less, more = _LESS_IS_BETTER.search(what), _MORE_IS_BETTER.search(what)
+            shares = _shares_over_time(lines, facts) if numbers[k].operation == "percent" else ()
+            if shares and bool(less) != bool(more) and shares[0] != shares[1]:
+                rising = shares[1] > shares[0]
+                reason = f"went {'up' if rising else 'down'} from {shares[0]:.4g} %"
+                right = (rising != bool(less)) == better
+                yield claim_of(text, (term.start, term.end), "change", right, [*lines], reason), [k]
+            continue
         line = facts.series(lines[-1]) if lines and lines[-1] is not None else []
         if len(line) != 2 or line[0].when[0] == line[1].when[0] or min(one.fact.value for one in line) <= 0:
             continue
@@ -615,6 +626,16 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
             right = (rising != less) == better
             reason = f"went {'up' if rising else 'down'}: {line[1].fact}"
             yield claim_of(text, (term.start, term.end), "change", right, [*line], reason), [k]
+
+
+def _shares_over_time(lines: list[Entry | None], facts: Facts) -> tuple[float, float] | tuple[()]:
+    """In percent what a part was of its whole the one time before, and what it is; nothing where that is not told."""
+    if len(lines) != 2 or None in lines or not lines[1].size:
+        return ()
+    part, whole = lines
+    old = [100.0 * a.size / b.size for a in facts.series(part) for b in facts.series(whole)
+           if a.when[0] == b.when[0] < whole.when[0] and a.when[0] < part.when[0] and b.size]  # fmt: skip
+    return (old[0], 100.0 * part.size / whole.size) if len(old) == 1 else ()
 
 
 # --- what claims have in common
