@@ -88,6 +88,10 @@ def test_what_makes_no_true_sentence_is_left_out_and_counted(tmp_path, reason):
     assert left_out == {reason: 1}
 
 
+def test_a_question_without_an_answer_is_left_out(tmp_path):
+    assert read(tmp_path, asked("What was Other in 2019?", [], answer_type="span")) == ([], {tatqa.NO_NUMBER: 1})
+
+
 def test_a_number_that_stands_in_the_table_twice_is_left_out_unless_the_question_names_it(tmp_path):
     both = asked("What was the weighted average shares?", ["2,100"], answer_type="span")
     one = asked("What was the weighted average shares in 2018?", ["2,100"], answer_type="span")
@@ -141,10 +145,26 @@ def test_another_file_is_a_clear_error(tmp_path, content, said):
     assert said in str(error.value)
 
 
+def benched(*options):
+    command = [sys.executable, "-m", "riskscribe.evaluate.bench", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def test_the_benchmark_says_what_is_wrong_with_a_file(tmp_path):
     path = tmp_path / "other.json"
     path.write_text("{}")
-    command = [sys.executable, "-m", "riskscribe.evaluate.bench", "--tatqa", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = benched("--tatqa", path)
     assert done.returncode == 2
     assert "must be a list of objects with table and questions" in done.stderr
+
+
+def test_the_benchmark_writes_its_own_command_and_keeps_the_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Words\n")
+    done = benched("--tatqa", tmp_path / "any.json", "--page", page)
+    assert (done.returncode, page.read_text()) == (2, "# Words\n")
+    assert "--tatqa" in done.stderr
+    read(tmp_path, *SAID.values())
+    assert benched("--tatqa", tmp_path / "tatqa.json", "--out", tmp_path / "out").returncode == 0
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())["command"]
+    assert told.startswith("python -m riskscribe.evaluate.bench --tatqa ")

@@ -9,6 +9,7 @@ import argparse
 import itertools
 import json
 import random
+import shlex
 import sys
 import time
 from collections import Counter, defaultdict
@@ -570,9 +571,12 @@ def main() -> None:
         known = {*mutations.FAULTS, *mutations.HARMLESS, *tables.FAULTS, *tables.HARMLESS, "as written"}
         if unknown := kinds - known:
             raise InputError(f"--kind {min(unknown)}: is no kind; those are {', '.join(sorted(known))}")
+        if arguments.tatqa and arguments.page:
+            raise InputError("--page: holds the results of the project's own texts, not those of --tatqa")
         found = run_tatqa(arguments.tatqa, kinds) if arguments.tatqa else run(arguments.part, kinds or None, per_kind)
         missed = failures(found["records"])
-        write_json(arguments.out / "summary.json", {"command": COMMAND, **found["figures"]})
+        command = shlex.join(["python", "-m", "riskscribe.evaluate.bench", *sys.argv[1:]])
+        write_json(arguments.out / "summary.json", {"command": command, **found["figures"]})
         write_lines(arguments.out / "failures.jsonl", missed)
         faults = sum(one["fault"] for one in found["records"])
         told = f"{faults:,} faults and {len(found['records']) - faults:,} true texts, {len(missed):,} failures"

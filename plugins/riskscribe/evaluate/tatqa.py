@@ -244,9 +244,9 @@ def _sentence(question: _Question, cells: list[_Cell]) -> str:
     match = share or _ASKED.fullmatch(asked, start)
     if match is None or _NO_SENTENCE.search(match["subject"]):
         raise _LeftOut(NO_SENTENCE)
-    answer = question.answer[0] if isinstance(question.answer, list) else question.answer
-    told = _number(str(answer))
-    if told is None or (isinstance(question.answer, list) and len(question.answer) > 1):
+    answers = question.answer if isinstance(question.answer, list) else [question.answer]
+    told = _number(str(answers[0])) if len(answers) == 1 else None
+    if told is None:
         raise _LeftOut(NO_NUMBER)
     quoted = question.answer_type == "span"
     expression, used = _expression(told["digits"] if quoted else question.derivation, asked, cells)
