@@ -9,20 +9,20 @@ import re
 from collections.abc import Iterator
 
 from riskscribe.evaluate.computed import (
-    BEYOND,
     BOUNDS,
     NEGATED,
-    SHORT,
+    SIDE_BY_SIDE,
     alike,
     claim_of,
     of_computed,
     partner_of,
+    side_of,
     told_value,
 )
 from riskscribe.evaluate.context import Sentence
 from riskscribe.evaluate.derive import same_time
 from riskscribe.evaluate.facts import Entry, Facts
-from riskscribe.evaluate.naming import TIMES, TOTAL, grams
+from riskscribe.evaluate.naming import TOTAL, grams, words_of
 from riskscribe.evaluate.numbers import DURATIONS
 from riskscribe.evaluate.prose import Term, lower
 from riskscribe.evaluate.verdicts import Claim, Number
@@ -79,8 +79,6 @@ def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts
         and not (one.fact.exact and one.fact.unit != "count")
     ]  # fmt: skip
     yield from of_computed(text, sentence, numbers, entries, values, facts)
-    if not facts.of_case and tags & {"largest", "smallest"}:
-        yield from _extremes(text, sentence, terms, numbers, entries, values, facts)
     if values:
         if tags & {"up", "down"}:
             yield from _changes(text, sentence, terms, numbers, entries, values, facts)
@@ -88,10 +86,10 @@ def claims_of(text: str, sentence: Sentence, numbers: list[Number], facts: Facts
             yield from _compared(text, sentence, terms, numbers, entries, values)
             if not facts.of_case:
                 yield from _with_untold(text, sentence, terms, entries, values, facts)
-            if not facts.of_case:
                 yield from _to_limit(text, sentence, terms, entries, values, facts)
-        if facts.of_case and tags & {"largest", "smallest"}:
-            yield from _extremes(text, sentence, terms, numbers, entries, values, facts)
+    if tags & {"largest", "smallest"} and (values or not facts.of_case):  # of a list a share may be it, too
+        yield from _extremes(text, sentence, terms, numbers, entries, values, facts)
+    if values:
         if "of_which" in tags:
             yield from _parts(text, sentence, terms, entries, values)
         if "respectively" in tags:
@@ -237,9 +235,6 @@ def _governing(moves: list[Term], reads, values, low: int, high: int, sentence: 
 # --- exceeds and within
 
 
-_AGAINST = re.compile(r"\s(?:against|versus|vs\.?|compared (?:with|to))\s", re.IGNORECASE)
-
-
 def _compared(text, sentence: Sentence, terms, numbers, entries, values):
     reads, contexts = sentence.reads, sentence.contexts
     for one, two in itertools.pairwise(values):
@@ -256,14 +251,14 @@ def _compared(text, sentence: Sentence, terms, numbers, entries, values):
             r"\bby\s?$", sentence.text[max(0, reads[one].span[0] - 4) : reads[one].span[0]]
         ):
             continue
-        against = _AGAINST.fullmatch(sentence.text, start, end)  # "behind its benchmark, 8.95% against 9.72%"
+        against = SIDE_BY_SIDE.fullmatch(sentence.text, start, end)  # "behind its benchmark, 8.95% against 9.72%"
         for term in (*terms, *(reversed(contexts[one].left) if against else ())):
             own = start <= term.start < end or (against and term.end <= reads[one].span[0])
             if term.tag not in ("beyond", "short") or not own:
                 continue
             word = text[term.start : term.end]
-            beyond = bool(BEYOND.fullmatch(word))
-            if not beyond and not SHORT.fullmatch(word):
+            beyond = side_of(word)
+            if beyond is None:
                 continue
             between = sentence.text[start : term.start]
             if NEGATED.search(between) or re.search(r"[,，]\s?(?:and|while|but|而)\b", between):
@@ -289,7 +284,7 @@ def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
     start = sentence.reads[i].span[0]
     near = [one for one in terms if one.tag in ("beyond", "short") and start - 40 <= one.start < start]
     words = [(one, text[one.start : one.end]) for one in near]
-    words = [(one, word) for one, word in words if BEYOND.fullmatch(word) or SHORT.fullmatch(word)]
+    words = [(one, word) for one, word in words if side_of(word) is not None]
     if "limit" not in limit.meaning.qualities:
         words = [(one, word) for one, word in words if word.lower() not in _OF_TIME]
     uses = [
@@ -303,7 +298,7 @@ def _to_limit(text, sentence: Sentence, terms, entries, values, facts: Facts):
     if len(words) != 1 or len(uses) != 1 or NEGATED.search(sentence.text, sentence.clause.start, words[0][0].start):
         return
     term, word = words[0]
-    over = bool(BEYOND.fullmatch(word))
+    over = side_of(word)
     right = (uses[0].size > limit.size) == over
     reason = f"{told_value(uses[0])} is {'not above' if over else 'above'} {told_value(limit)}"
     yield claim_of(text, (term.start, term.end), "limit", right, [uses[0], limit], reason), [i]
@@ -319,8 +314,8 @@ def _with_untold(text, sentence: Sentence, terms, entries, values, facts: Facts)
     reads = sentence.reads
     for term in terms:
         word = text[term.start : term.end]
-        known = term.tag in ("beyond", "short") and (BEYOND.fullmatch(word) or SHORT.fullmatch(word))
-        if not known or word.lower() in _OF_TIME:
+        beyond = side_of(word) if term.tag in ("beyond", "short") else None
+        if beyond is None or word.lower() in _OF_TIME:
             continue
         before = [i for i in values if reads[i].span[1] <= term.start]
         if not before or NEGATED.search(sentence.text, sentence.clause.start, term.start):
@@ -337,7 +332,6 @@ def _with_untold(text, sentence: Sentence, terms, entries, values, facts: Facts)
             and (grams(one.fact.label) - grams(own.fact.label)) & grams(base)
         ]  # fmt: skip
         if len(others) == 1 and not (grams(own.fact.label) - grams(others[0].fact.label)) & grams(base):
-            beyond = bool(BEYOND.fullmatch(word))
             right = (own.size > others[0].size) == beyond
             reason = f"{told_value(own)} is {'not above' if beyond else 'not below'} {told_value(others[0])}"
             yield claim_of(text, (term.start, term.end), "compare", right, [own, others[0]], reason), [before[-1]]
@@ -446,8 +440,8 @@ def _extremes(text, sentence: Sentence, terms, numbers, entries, values, facts: 
     wholes = {} if facts.of_case else _wholes(numbers, facts)
     found = [one for one in terms if one.tag in ("largest", "smallest")]
     for i in sorted({*values, *wholes}):
-        part, whole = wholes.get(i, (entries[i], None))
-        near, entry = contexts[i], part
+        entry, whole = wholes.get(i, (entries[i], None))
+        near = contexts[i]
         behind = next((one.end for one in sentence.grouped if one.start >= reads[i].span[1]), None)
         if behind is not None:  # "64.2% [LIM-A], the highest"
             behind = [one for one in terms if one.start >= behind and _IS_SO.fullmatch(text, behind, one.start)]
@@ -503,24 +497,20 @@ def _beyond(entry: Entry, tag: str, sentence: Sentence, entries, whole: Entry | 
         return whole
     told = {one.order for one in entries if one is not None}
     cited = [one for name in sorted(sentence.ids or ()) for one in facts.by_id.get(name, ())]
-    some = {}
+    found = {}
     for one in [*cited, *(one for one in entries if one is not None)]:
         line = one.fact.role == "value" and alike(one, entry) and (one.fact.value < 0) == (entry.fact.value < 0)
-        more = one.size > entry.size if tag == "largest" else one.size < entry.size
+        larger = one.size > entry.size if tag == "largest" else one.size < entry.size
         own = one is not whole and one not in facts.series(entry) and not TOTAL.search(one.fact.label)
-        if line and more and own and same_time(one, entry):
-            some[one.order] = one
-    more, a = [*some.values()], entry.meaning.measures
-    kin = [one for one in more if _words(one) & _words(entry) or one.meaning.measures & a
-           or (one.order in told and not (a and one.meaning.measures))]  # fmt: skip
+        if line and larger and own and same_time(one, entry):
+            found[one.order] = one
+    more, words, measures = [*found.values()], words_of(entry.fact.label), entry.meaning.measures
+    kin = [one for one in more if words_of(one.fact.label) & words or one.meaning.measures & measures
+           or (one.order in told and not (measures and one.meaning.measures))]  # fmt: skip
     if tag == "largest":
         together = entry.size + sum(one.size for one in more)
         kin = [one for one in kin if len(more) > 1 and 2 * one.size < together]
     return (kin or (more if len(more) > 1 else [None]))[0]
-
-
-def _words(entry: Entry) -> frozenset[str]:
-    return frozenset(one for one in grams(entry.fact.label) if " " not in one) - TIMES
 
 
 def _peers(entry: Entry, facts: Facts) -> list[Entry]:

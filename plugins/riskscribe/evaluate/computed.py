@@ -32,6 +32,13 @@ SHORT = re.compile(
     r"|低于|小于|少于|未超过|不超过|以内|不足|跑输|慢于|差于|弱于|短于|窄于|不及",
     re.IGNORECASE,
 )
+
+
+def side_of(word: str) -> bool | None:
+    """Whether a word of comparison says above; None where it says neither above nor below."""
+    return True if BEYOND.fullmatch(word) else False if SHORT.fullmatch(word) else None
+
+
 NEGATED = re.compile(
     r"(?:\b(?:not|no|never|without|neither|nor|none|yet to|n't|would|could|may|might|if)\b|[未没无不非会将可]"
     r"|如果|若)[^,，;；]{0,16}$",
@@ -224,7 +231,7 @@ def _of_another(text: str, sentence: Sentence, numbers, entries, values, facts: 
 
 _GOES_FROM = re.compile(r"[^.;]{0,40}?\bfrom\s(?:an?\s[a-z]+\s|about\s|some\s)?", re.IGNORECASE)
 _GOES_TO = re.compile("(?:至|到|为)(?:约|近|逾)?$")
-_SIDE_BY_SIDE = re.compile(r"\s(?:against|versus|vs\.?|compared (?:with|to))\s", re.IGNORECASE)
+SIDE_BY_SIDE = re.compile(r"\s(?:against|versus|vs\.?|compared (?:with|to))\s", re.IGNORECASE)
 # "a larger slice than the 26.1% of", "a shorter duration than the benchmark, at 4.5 years versus 4.7 years"
 _ADJECTIVE_THAN = re.compile(
     rf"\b(?:(?P<up>{MORE}|bigger|more quickly)|(?P<down>{LESS}|more slowly))\b(?:\s[a-z]+){{0,2}}\sthan\b",
@@ -352,12 +359,11 @@ def _subjects(text: str, sentence: Sentence, numbers, entries, facts: Facts):
         own = {name for name in own if TIMES.isdisjoint(name.split())}
         said = grams(between) | grams(sentence.contexts[k].tail)
         known = any(entry is line for entry in entries for line in (lines if change else lines[:1]))
+        if not own or own & said or known or not alike(told, first):
+            continue
         times = 100.0 if one.operation == "percent" else 1.0
-        known = known or (  # of another whole it may be the part all the same
-            not change
-            and any(reads[k].states(times * told.size / other.size) for other in facts.entries if other.size)
-        )
-        if own and not own & said and not known and alike(told, first):
+        # of another whole it may be the part all the same
+        if change or not any(reads[k].states(times * told.size / other.size) for other in facts.entries if other.size):
             reason = f"what follows is of {first.fact}, not of {told.fact}"
             yield claim_of(text, one.span, "part", False, [told, *lines], reason), [k - 1]
 
@@ -376,7 +382,7 @@ def _pairs(text: str, sentence: Sentence, terms, numbers):
         adjective = None
         if not moved or numbers[j].operation == "percent change" == numbers[i].operation:
             lead = start - len(contexts[i].lead) - (reads[i].span[1] - reads[i].span[0]), start
-            beside = _SIDE_BY_SIDE.fullmatch(sentence.text, start, end)
+            beside = SIDE_BY_SIDE.fullmatch(sentence.text, start, end)
             adjective = _ADJECTIVE_THAN.search(sentence.text, *(lead if beside else (start, end)))
         if adjective and a != b and not NEGATED.search(sentence.text, sentence.clause.start, adjective.start()):
             reason = f"{reads[i].value:,.10g} and {reads[j].value:,.10g}: not so"
@@ -395,9 +401,8 @@ def _pairs(text: str, sentence: Sentence, terms, numbers):
                 reason = f"{reads[j].value:,.10g} to {reads[i].value:,.10g}: not so"
                 yield claim_of(text, (move.start, move.end), "change", (a > b) == (move.tag == "up"), [], reason), [i]
                 continue
-        if (
-            contexts[i].told_earlier and _JUST_TO.fullmatch(sentence.text, start, end) and a != b
-        ):  # "down from 2 % to 3 %"
+        # "down from 2 % to 3 %"
+        if contexts[i].told_earlier and _JUST_TO.fullmatch(sentence.text, start, end) and a != b:
             move = next((one for one in reversed(contexts[i].left) if one.tag in ("up", "down")), None)
             if move is not None:
                 reason = f"{reads[i].value:,.10g} to {reads[j].value:,.10g}: not so"
@@ -414,11 +419,11 @@ def _pairs(text: str, sentence: Sentence, terms, numbers):
                 numbers[i].operation in (None, "ratio", "percent")
                 or numbers[i].operation == numbers[j].operation == "percent change"
             ):
-                beyond, short = BEYOND.fullmatch(word), SHORT.fullmatch(word)
+                beyond = side_of(word)
                 changes = numbers[i].operation == "percent change"
                 apart = (contexts[i].moves_by and not changes) or numbers[j].operation == "difference"
-                plain = reads[i].unit in ("ratio", "percent") and not apart and (beyond or short)
-                right = (a > b) == bool(beyond) if plain and a != b else None
+                plain = reads[i].unit in ("ratio", "percent") and not apart and beyond is not None
+                right = (a > b) == beyond if plain and a != b else None
                 right = None if right is not None and NEGATED.search(sentence.text, start, term.start) else right
             else:
                 continue
@@ -588,12 +593,16 @@ def _said_better(
     """Where a clause says that what a number tells improved or worsened, and whether that is a rise; or None."""
     for term in reversed(contexts[i].left):
         better = _GOOD_OR_BAD.get(lower(text[term.start : term.end])) if term.tag == "change" else None
-        if better is not None:
-            what = sentence.text[sentence.clause.start : term.start]
-            less, more = _LESS_IS_BETTER.search(what), _MORE_IS_BETTER.search(what) or _COVERS.search(what)
-            if bool(less) != bool(more):
-                return (term.start, term.end), better != bool(less)
+        more = _more_is_better(sentence.text[sentence.clause.start : term.start])
+        if better is not None and more is not None:
+            return (term.start, term.end), better == more
     return None
+
+
+def _more_is_better(what: str) -> bool | None:
+    """Whether more of what some words name is better; None where they do not say, or name both."""
+    less, more = _LESS_IS_BETTER.search(what), _MORE_IS_BETTER.search(what) or _COVERS.search(what)
+    return bool(more) if bool(less) != bool(more) else None
 
 
 def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts):
@@ -607,13 +616,12 @@ def _better(text: str, sentence: Sentence, terms, numbers, entries, facts: Facts
         lines = [facts.line_of(name) for name in numbers[k].evidence]
         if numbers[k].operation not in (None, "difference", "percent change"):
             # a share improves, and neither its part nor its whole
-            what = sentence.text[sentence.clause.start : sentence.reads[k].span[0]]
-            less, more = _LESS_IS_BETTER.search(what), _MORE_IS_BETTER.search(what)
+            more = _more_is_better(sentence.text[sentence.clause.start : sentence.reads[k].span[0]])
             shares = _shares_over_time(lines, facts) if numbers[k].operation == "percent" else ()
-            if shares and bool(less) != bool(more) and shares[0] != shares[1]:
+            if shares and more is not None and shares[0] != shares[1]:
                 rising = shares[1] > shares[0]
                 reason = f"went {'up' if rising else 'down'} from {shares[0]:.4g} %"
-                right = (rising != bool(less)) == better
+                right = (rising == more) == better
                 yield claim_of(text, (term.start, term.end), "change", right, [*lines], reason), [k]
             continue
         line = facts.series(lines[-1]) if lines and lines[-1] is not None else []

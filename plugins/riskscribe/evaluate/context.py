@@ -397,7 +397,7 @@ def _contexts(reading: Reading, clause, grouped, terms, facts, known) -> list[Co
             near_by = _neighbours(i, reads, first, last)
             times = [reads[j] for j in near_by if reads[j].kind and not _is_base(text, reads[j], start)]
             near.years = frozenset(
-                y for one in times if one.kind in ("year", "period", "date") and (y := _year_of(one))
+                y for one in times if one.kind in ("year", "period", "date") and (y := year_of(one))
             )
             quarters |= {quarter(text[slice(*one.span)]) for one in times if one.kind == "period"}
             near.dates = frozenset(one.value for one in times if one.kind == "date" and one.value >= 10000)
@@ -462,7 +462,8 @@ def _neighbours(i: int, reads: list[Read], first: int, last: int) -> list[int]:
     return found
 
 
-def _year_of(read: Read) -> int:
+def year_of(read: Read) -> int:
+    """The year of a year, a period or a date; 0 where it has none."""
     value = int(read.value)
     return value // 10000 if read.kind == "date" else value
 

@@ -42,7 +42,7 @@ def derive(
         narrow: whether only the ids beside the number count, because others of the sentence have it as it is.
         lenient: whether a clause without citations may derive, from the lines it names.
     """
-    if read.ignored or read.kind or not read.value:
+    if read.ignored or read.kind or not read.value or (not facts.of_case and is_compounded(read, near)):
         return None
     ids = sentence.ids if sentence.ids is not None and not narrow else near.cited
     if ids is None and not lenient:
@@ -76,6 +76,14 @@ def derive(
             what = f"the {silent.operation} of {' and '.join(silent.evidence)}, but no word says so"
             return silent._replace(fault="no_word", reason=what)
     return wrong
+
+
+_COMPOUND = re.compile(r"\bcagr\b|\bcompound(?:ed)?\b|复合", re.IGNORECASE)
+
+
+def is_compounded(read: Read, near: Context) -> bool:
+    """Whether the words beside a percentage make it growth a year, compounded: `infer` computes that."""
+    return read.unit == "percent" and bool(_COMPOUND.search(near.lead) or _COMPOUND.search(near.tail))
 
 
 _TAGS = frozenset({"up", "down", "change", "beyond", "short", "sum", "share", "times"})
@@ -421,9 +429,6 @@ _ADJECTIVE = re.compile(
     re.IGNORECASE,
 )
 _NOUN = re.compile("的(?:(?P<down>降幅|跌幅|减幅|回落)|(?P<up>增幅|涨幅|升幅))")
-_EITHER_WAY = re.compile(
-    r"increase\W|decrease\W|增加.?[(/]|增减", re.IGNORECASE
-)  # "increase / (decrease) in reserves within"
 _DIRECTIONS = {"up": "up", "down": "down", "beyond": "up", "short": "down"}
 
 
@@ -437,8 +442,7 @@ def direction_of(tags, near: Context, label: str = "") -> str | None:
             tags = set(tags) - {one.tag}
             continue
         if one.tag in _DIRECTIONS:
-            either = (near.text[more.start : more.end] for more in near.left if more.tag == "change")
-            return None if any(map(_EITHER_WAY.search, either)) else _DIRECTIONS[one.tag]
+            return None if any(more.tag == "either_way" for more in near.left) else _DIRECTIONS[one.tag]
         if one.tag == "loss" and lower(near.text[one.start : one.end]) in ("lost", "loses", "losing"):
             return "down"
     both = {"up", "down"} & set(tags)

@@ -31,7 +31,7 @@ from riskscribe.evaluate.facts import (
     read_facts,
     singular_name,
 )
-from riskscribe.evaluate.infer import PER_POINT, infer, is_compounded
+from riskscribe.evaluate.infer import PER_POINT, infer
 from riskscribe.evaluate.naming import (
     TOTAL,
     grams,
@@ -791,8 +791,7 @@ def _judge(read: Read, text: str, near: Context, facts: Facts, sentence: Sentenc
         across = True
     elif not facts.of_case and lenient and near.cited is None and sentence.ids is None:
         across = bool(tells_level(read, near, facts, sentence))
-    compounded = not facts.of_case and is_compounded(read, near)
-    computed = None if across or compounded else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
+    computed = None if across else derive(read, near, facts, sentence, lenient, narrow=elsewhere)
     if not facts.of_case and not across and (computed is None or computed.fault == "no_word"):
         ids = sentence.ids if sentence.ids is not None else near.cited
         if ids is not None or lenient:

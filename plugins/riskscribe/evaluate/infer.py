@@ -20,6 +20,7 @@ from riskscribe.evaluate.derive import (
     compares_earlier,
     direction_of,
     has_currency,
+    is_compounded,
     is_plan_of,
     is_told_first,
     same_time,
@@ -36,6 +37,7 @@ from riskscribe.evaluate.naming import (
     plain_value,
     scores_of,
     unit_kind,
+    years_told,
 )
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, Read
 from riskscribe.evaluate.prose import lexicon, lower
@@ -212,14 +214,15 @@ def infer(
         cited = [i for i, one in enumerate(grid.ids) if one in ids]
         if len(cited) < 2:
             return None
+    if is_compounded(read, near):
+        return _compounded(read, near, facts, sentence, grid, cited)
+    if ids is not None:
         quotient = (
             read.unit is None and abs(read.value) < 10 and read.half < 0.01 and sentence.tags & {"share", "times"}
         )
         some = read._replace(unit="ratio") if quotient else read  # "a proportion of 0.48"
         if several := _of_several(some, [grid.entries[i] for i in cited], _OF_CITED, direction_of((), near)):
             return several
-    if is_compounded(read, near):
-        return _compounded(read, near, facts, sentence, grid, cited)
     may_be = grid.gives(read) or _ENERGY.search(sentence.text, sentence.clause.start, sentence.clause.end)
     found = _of_pair(read, near, facts, sentence, ids, mistaken, grid, cited) if may_be else None
     if found is not None:
@@ -234,6 +237,11 @@ def infer(
     )
 
 
+def _best(scores: np.ndarray, least: float) -> list[int]:
+    """The few lines named best, of those named at least so well."""
+    return [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > least]
+
+
 def _with_told(
     read: Read, near: Context, facts: Facts, sentence: Sentence, mistaken: bool, grid: Grid
 ) -> Derived | None:
@@ -242,7 +250,7 @@ def _with_told(
     if not told:
         return None
     scores, _ = scores_of(near, facts, sentence, grid)
-    best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _SPOKEN_OF]
+    best = _best(scores, _SPOKEN_OF)
     chosen = sorted({*told, *best})
     if not len(told) < len(chosen):
         return None
@@ -278,9 +286,9 @@ def _of_pair(
     size = abs(read.value)
     among: Any = True
     if cited:
-        own, also = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        own[cited], also[told or ()] = True, True
-        among = own[:, None] & own[None, :] & (True if told is None else also[:, None] | also[None, :])
+        own = np.isin(np.arange(count), cited)
+        also = np.isin(np.arange(count), cited if told is None else told)
+        among = own[:, None] & own[None, :] & (also[:, None] | also[None, :])
     near_by = []
     for one in operations:
         sizes = np.abs(one.times * grid.tables[one.table])
@@ -454,7 +462,7 @@ def _of_peers(read: Read, near: Context, facts: Facts, sentence: Sentence, grid:
     if read.sign < 0 or near.moves_by or not (amount or average or share):
         return None
     scores, _ = scores_of(near, facts, sentence, grid)
-    best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
+    best = _best(scores, _NAMED)
     found, tried, size = None, 0, abs(read.value)
     for group in sorted({group for i in best for group in _peers(i, grid, amount)}):
         lines = tuple(grid.entries[i] for i in group)
@@ -493,7 +501,7 @@ def _over_time(read: Read, near: Context, facts: Facts, sentence: Sentence, grid
     if near.moves_by or not (average or "sum" in sentence.tags or SPAN.search(clause)):
         return None
     scores, _ = scores_of(near, facts, sentence, grid)
-    times = {int(one.value) // (10000 if one.kind == "date" else 1) for one in sentence.reads if one.kind} - {0}
+    times = years_told(sentence)
     found, tried, lines = None, 0, []
     for i in np.argsort(-(scores + 0.5 * grid.late), kind="stable")[: 3 * _FEW]:
         first = grid.entries[i]
@@ -523,14 +531,6 @@ def _over_time(read: Read, near: Context, facts: Facts, sentence: Sentence, grid
     return found if found and tried * 2 * read.half / abs(read.value) / _DECADE <= _OF_NAMED else None
 
 
-_COMPOUND = re.compile(r"\bcagr\b|\bcompound(?:ed)?\b|复合", re.IGNORECASE)
-
-
-def is_compounded(read: Read, near: Context) -> bool:
-    """Whether the words beside a percentage make it growth a year, compounded."""
-    return read.unit == "percent" and bool(_COMPOUND.search(near.lead) or _COMPOUND.search(near.tail))
-
-
 def _compounded(
     read: Read, near: Context, facts: Facts, sentence: Sentence, grid: Grid, cited: list[int]
 ) -> Derived | None:
@@ -538,8 +538,8 @@ def _compounded(
     best = cited
     if not cited:
         scores, _ = scores_of(near, facts, sentence, grid)
-        best = [int(i) for i in np.argsort(-scores, kind="stable")[:_FEW] if scores[i] > _NAMED]
-    told = {int(one.value) for one in sentence.reads if one.kind == "year"}
+        best = _best(scores, _NAMED)
+    told = years_told(sentence)
     for i in best:
         line = [one for one in facts.series(grid.entries[i]) if len(one.meaning.years) == 1 and one.fact.value > 0]
         if cited:

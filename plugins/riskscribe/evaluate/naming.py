@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from riskscribe.evaluate.context import Context, Sentence
+from riskscribe.evaluate.context import Context, Sentence, year_of
 from riskscribe.evaluate.derive import direction_of, is_operand, same_time
 from riskscribe.evaluate.facts import KINDS, PLAIN_WORDS, Entry, Facts
 from riskscribe.evaluate.numbers import DURATIONS, MONEY, MULTIPLES, Read
@@ -76,6 +76,12 @@ def grams(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=4096)
+def words_of(text: str) -> frozenset[str]:
+    """The grams of a text that are one word each, and none of time."""
+    return frozenset(one for one in grams(text) if " " not in one) - TIMES
+
+
+@lru_cache(maxsize=4096)
 def name_grams(label: str) -> frozenset[str]:
     """The grams of a label without those of its measures and of what it is a kind of (华东地区)."""
     small = lower(label)
@@ -121,7 +127,7 @@ class Grid:
             grams(one.fact.label) | initials(one.fact.label) | {f"={name}" for name in one.meaning.measures}
             for one in entries
         ]
-        self.words = [frozenset(name for name in grams(one.fact.label) if " " not in name) - TIMES for one in entries]
+        self.words = [words_of(one.fact.label) for one in entries]
         df: dict[str, int] = {}
         for some in self.grams:
             for one in some:
@@ -171,18 +177,20 @@ class Grid:
         same = apart & together[np.ix_(keys, keys)]
         one, two = values[:, None], values[None, :]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            self.share = np.where(two != 0, one / two, np.nan)
-            self.growth = np.where(one != 0, 100 * (two - one) / np.abs(one), np.nan)
-            self.part = np.where(one + two != 0, one / (one + two), np.nan)
+            share = np.where(two != 0, one / two, np.nan)
+            growth = np.where(one != 0, 100 * (two - one) / np.abs(one), np.nan)
+            part = np.where(one + two != 0, one / (one + two), np.nan)
             # an amount at a rate, what is left of it, and a volume at a price
             per = np.array([_per(one) for one in entries])[:, None]
-            self.product = np.where(percent[None, :], one * two / 100, one / per * two)
-            self.rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
-        self.gap = two - one
-        self.sum = two + one
+            product = np.where(percent[None, :], one * two / 100, one / per * two)
+            rest = np.where(two <= 100, one * (1 - two / 100), np.nan)
+        gap, total = two - one, two + one
+        self.tables = {"share": share, "growth": growth, "part": part, "gap": gap, "sum": total, "product": product,
+                       "rest": rest}  # fmt: skip
+        self._sorted = {name: _sorted(table) for name, table in self.tables.items()}
         amounts = ~percent[:, None] & ~percent[None, :]
         rates = percent[:, None] & percent[None, :]
-        self.line, self.same = line, same
+        self.line = line
         self.line_amounts, self.line_rates = line & amounts, line & rates
         self.line_either_way = self.line_amounts | self.line_amounts.T
         self.same_amounts, self.same_rates = same & amounts, same & rates
@@ -196,17 +204,13 @@ class Grid:
         self.upper = np.triu(np.ones_like(like), 1)
         self.spans = {one.fact.unit for one in entries} & DURATIONS.keys()
         pairs = ~np.eye(len(entries), dtype=bool)
-        ways = {"percent": (100 * self.share, 100 * self.part, self.growth, self.gap, self.sum, self.sum / 2),
-                "points": (self.gap, self.sum), "ratio": (self.share, self.gap),
-                "amount": (self.gap, self.sum, self.sum / 2, self.share, 100 * self.share)}  # fmt: skip
+        ways = {"percent": (100 * share, 100 * part, growth, gap, total, total / 2),
+                "points": (gap, total), "ratio": (share, gap),
+                "amount": (gap, total, total / 2, share, 100 * share)}  # fmt: skip
         self.sizes = {name: np.unique(np.abs(np.stack(some)[:, pairs])) for name, some in ways.items()}
-        products = np.concatenate([self.product[self.at_price], self.rest[self.at_rate]])
+        products = np.concatenate([product[self.at_price], rest[self.at_rate]])
         self.sizes["product"] = np.unique(np.abs(products))
         self.sizes["amount"] = np.union1d(self.sizes["amount"], self.sizes["product"])
-        self.tables = {
-            name: getattr(self, name) for name in ("share", "growth", "part", "gap", "sum", "product", "rest")
-        }
-        self._sorted = {name: _sorted(table) for name, table in self.tables.items()}
 
     def of_size(self, what: str, low: float, high: float) -> list[int]:
         """The places in a flat table whose values are of a size, and a hair's breadth around."""
@@ -288,6 +292,16 @@ def _said_until(end: int, sentence: Sentence, grid: Grid) -> frozenset[str]:
     return found | more | {f"={one.name}" for one in sentence.terms if one.tag == "measures" and one.start < end}
 
 
+def years_told(sentence: Sentence) -> set[int]:
+    """The years that a clause names."""
+    return {year_of(one) for one in sentence.reads if one.kind} - {0}
+
+
+def _others(near: Context, sentence: Sentence) -> list[Read]:
+    """The other amounts of a clause."""
+    return [one for one in sentence.reads if one.span != near.span and not one.kind and not one.ignored]
+
+
 def best_named(text: str, facts: Facts) -> list[Entry]:
     """The lines whose labels have most of the words of a text, by the weight of the words."""
     grid = grid_of(facts)
@@ -327,7 +341,7 @@ def names_another(read: Read, entry: Entry, near: Context, facts: Facts, sentenc
         return None
     # what stands further behind is said of another number
     said = said_by(sentence, grid, near.span[1] + len(near.tail))
-    others = [read for read in sentence.reads if read.span != near.span and not read.kind and not read.ignored]
+    others = _others(near, sentence)
     for other, own in zip(grid.entries, grid.grams, strict=True):
         same = other.fact.unit == entry.fact.unit
         if near.cited is not None and (not same or other.fact.id not in near.cited):
@@ -358,7 +372,7 @@ def _named_whole(entry: Entry, near: Context, sentence: Sentence, grid: Grid) ->
         own <= said
         or near.may_be_previous
         or near.tags() & {"beyond", "short"}  # what another is compared with
-        or any(read.span != near.span and not read.kind and not read.ignored for read in sentence.reads)
+        or _others(near, sentence)
     ):
         return None
     known = math.fsum(grid.weights[name] for name in own & said)
@@ -387,18 +401,16 @@ _OF_A_LINE = frozenset(map(stem, "amount value level figure number balance".spli
 def tells_level(read: Read, near: Context, facts: Facts, sentence: Sentence) -> list[Entry]:
     """The lines of which a clause says what they are, in their words and no others: its number is quoted or wrong."""
     grid = grid_of(facts)
-    return grid.once(sentence, ("level", near.span), lambda: [*_told_levels(read, near, sentence, grid)])
+    return grid.once(sentence, ("level", near.span, read.unit), lambda: [*_told_levels(read, near, sentence, grid)])
 
 
 def _told_levels(read: Read, near: Context, sentence: Sentence, grid: Grid) -> Iterator[Entry]:
-    if not _LEVEL_IS.search(near.lead) or direction_of((), near) or len(near.years) > 1:
-        return
-    if any(not one.kind and not one.ignored and one.span != near.span for one in sentence.reads):
+    if not _LEVEL_IS.search(near.lead) or direction_of((), near) or len(near.years) > 1 or _others(near, sentence):
         return
     text = sentence.text[near.clause[0] : near.span[0]]
     if grams(text[: len(text) - len(near.lead)]) - TIMES or _WITH.search(text):
         return  # another part of the clause is about something else
-    subject = frozenset(name for name in grams(text) if " " not in name) - TIMES
+    subject = words_of(text)
     for one, words in zip(grid.entries, grid.words, strict=True):
         if words and words <= subject and subject - words <= _OF_A_LINE:
             label, unit = one.fact.label, one.fact.unit
@@ -442,7 +454,7 @@ def _score(near: Context, facts: Facts, sentence: Sentence, grid: Grid) -> tuple
     scores = np.array([math.fsum(weights[one] for one in some & said) for some in grid.grams], dtype=float)
     if before:
         scores += [0.3 * math.fsum(weights[one] for one in some & before) for some in grid.grams]
-    years = {int(one.value) // (10000 if one.kind == "date" else 1) for one in sentence.reads if one.kind} - {0}
+    years = years_told(sentence)
     for i, one in enumerate(grid.entries):
         if years and one.meaning.years and not one.meaning.years & years:
             scores[i] -= 1.0
